@@ -1,0 +1,1 @@
+"""spaCy pipes: one file a component, no tensor maths."""

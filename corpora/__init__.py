@@ -1,0 +1,1 @@
+"""Readers, converters, the asset manifest and small hand-written samples."""

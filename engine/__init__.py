@@ -1,0 +1,1 @@
+"""The training and inference engine: it knows parameters and devices, never language."""

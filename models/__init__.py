@@ -1,0 +1,1 @@
+"""Networks: torch modules, and thin thinc wrappers that make them spaCy architectures."""

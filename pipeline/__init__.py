@@ -1,0 +1,1 @@
+"""The front door: loading text, tokenizing, annotating corpora, formats, command line."""
