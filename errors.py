@@ -25,6 +25,15 @@ class _Coded(type):
 
 class Errors(metaclass=_Coded):
     S001 = "No bundled pipeline named {name!r}. Bundled here: {names}. Pass a folder or an installed package to spacy.load."
+    S321 = (
+        "The saved weights do not fit {network}: missing {missing}; unexpected {unexpected}; "
+        "other shape {shapes}. Load them with the config they were saved with, or train again."
+    )
+    S322 = "This network has no weights yet. Call nlp.initialize() to make them, or load a trained pipeline."
+    S323 = (
+        "The network cannot be rebuilt from {found} (at hand: {expected}): its shim has no build function. "
+        "Pass build=... to TorchShim or torch_model."
+    )
 
 
 class Warnings(metaclass=_Coded):
