@@ -25,6 +25,76 @@ class _Coded(type):
 
 class Errors(metaclass=_Coded):
     S001 = "No bundled pipeline named {name!r}. Bundled here: {names}. Pass a folder or an installed package to spacy.load."
+    S101 = "Unknown normalisation level {level!r} in the tokenizer's setting 'norm'. Use one of: {levels}."
+    S102 = "Unknown script {script!r} in the tokenizer's setting 'languages'. Use ISO 15924 codes among: {scripts}."
+    S103 = "spaCy has no language {lang!r}, which the tokenizer's setting 'languages' names for the script {script!r}. Use a spaCy language code, or 'xx' for the rules that all languages share."
+    S104 = "No word segmenter {name!r} for the tokenizer's setting 'han'. Use 'char', 'jieba', or the name of a function registered with @spacy.registry.misc."
+    S105 = "The word segmenter 'jieba' is not installed. Run `pip install jieba`, or set the tokenizer's setting 'han' to 'char'."
+    S106 = "The segmenter {name!r} changed the text {text!r}: its words join to {joined!r}. Its words must cover the text exactly, in order."
+    S107 = "The special case {string!r} cannot match: the tokenizer cuts it into {parts} before rules apply. Add a case for one of these parts."
+    S201 = (
+        "No corpus at {path}. Give a file, a folder that holds files ending in {suffixes}, or a glob that "
+        "finds some."
+    )
+    S202 = "Unknown kind of corpus: {path}. Rename it to end in one of {suffixes}, or name the format."
+    S203 = "{path}, line {line}: not JSON ({reason}). Each line must hold one JSON object."
+    S204 = "{path}, line {line}: no text. A record is a JSON object with a string under 'text'."
+    S205 = (
+        "{path}, line {line}: bad spans. 'spans' must be a list of objects with 'start' and 'end' (whole "
+        "numbers, in characters) and 'label' (a string)."
+    )
+    S206 = (
+        "{path}, line {line}: the text has half of a surrogate pair, which no UTF-8 file can hold. Mend "
+        "its escapes."
+    )
+    S207 = "{path}, line {line}: not UTF-8 ({reason}). Convert the file to UTF-8."
+    S208 = "{path}, line {line}: the compressed file is cut short or damaged ({reason}). Get it again."
+    S209 = (
+        "{path}, line {line}: expected a token and a tag such as O or B-PER, found {found!r}. Separate the "
+        "columns by tabs or blanks and the sentences by an empty line."
+    )
+    S210 = "{path} is not a DocBin ({reason}). Write it with DocBin.to_disk or `spacy convert`."
+    S211 = "Unknown tag scheme {scheme!r}. Known: {schemes}."
+    S212 = (
+        "SpanCorpus has no path. Give one in the config, or on the command line: --paths.train "
+        "corpus.jsonl."
+    )
+    S213 = "A span is {problem}: {example}. Mend the corpus, or set misaligned to warn or expand."
+    S214 = "misaligned must be one of {values}, not {value!r}."
+    S215 = (
+        "Gold has {gold} documents and predictions have {predicted}. Score the same documents in the same "
+        "order."
+    )
+    S216 = "F1 on unseen entities needs the texts: give one a document ({documents}), not {texts}."
+    S217 = "{path} exists. Give another output, or --force to replace it."
+    S220 = "No corpus named {name!r}. Known: {names}."
+    S221 = "{name} has no split {split!r}. It has: {splits}."
+    S222 = (
+        "{path} is not the file that the recipes were made with (sha256 {found}, expected {expected}). Get "
+        "it again."
+    )
+    S223 = (
+        "{name} cannot be downloaded ({reason}). Its source is {source} (licence: {licence}); put the "
+        "converted file at {path} under the folder in SAMARKAND_DATA."
+    )
+    S224 = (
+        "Download of {name} failed: {url} ({reason}). Check the connection, or set SAMARKAND_DATA to a "
+        "local copy."
+    )
+    S225 = (
+        "{url} has changed (sha256 {found}, expected {expected}). Nothing was kept; report it to the "
+        "maintainers."
+    )
+    S226 = (
+        "{name}, {split}: the source gave {documents} documents and {spans} spans, expected "
+        "{expected_documents} and {expected_spans}. Nothing was kept; report it to the maintainers."
+    )
+    S301 = "The subword encoder has no context {context!r}; choose one of: {known}."
+    S320 = (
+        "Cannot load the {part} of {name!r}: {reason}. Give a folder or a hub name that holds a "
+        "tokenizer.json and safetensors weights (save others with save_pretrained), and check the "
+        "connection for hub names."
+    )
     S321 = (
         "The saved weights do not fit {network}: missing {missing}; unexpected {unexpected}; "
         "other shape {shapes}. Load them with the config they were saved with, or train again."
@@ -34,7 +104,116 @@ class Errors(metaclass=_Coded):
         "The network cannot be rebuilt from {found} (at hand: {expected}): its shim has no build function. "
         "Pass build=... to TorchShim or torch_model."
     )
+    S324 = (
+        "The tokenizer of {name!r} ({found}) does not say which characters its pieces cover. "
+        "Use a checkpoint that has a tokenizer.json."
+    )
+    S325 = (
+        "{name!r} lacks weights of its encoder, which would stay random: {missing}. "
+        "Check that the checkpoint and its config.json belong together."
+    )
+    S326 = "A {found} model has a decoder. Use an encoder, such as BERT, RoBERTa, XLM-R or ModernBERT."
+    S327 = (
+        "No encoder can be made from transformer_config {found}: {reason}. "
+        "Give model_type and settings that transformers knows for it."
+    )
+    S328 = "The transformer encoder cannot use {setting} = {value!r}: {rule}."
+    S329 = (
+        "The encoder needs name (a hub name or folder), or transformer_config and tokenizer_path for random "
+        "weights; missing: {missing}."
+    )
+    S330 = (
+        "The tokenizer has {pieces} pieces, but the encoder has vectors for {rows}. "
+        "Take both from one checkpoint, or leave vocab_size out of transformer_config."
+    )
+    S331 = (
+        "The encoder's vectors have {found} dimensions, not width = {width}. Set width to {found}, or leave "
+        "it out."
+    )
+    S501 = "No such input: {path}. Name a file, a folder, a glob that matches something, or - for standard input."
+    S502 = "Unknown kind of file: {path}. Rename it to one of the known endings: {endings}."
+    S503 = "Nothing to annotate in {inputs}: no file there has a known ending ({endings})."
+    S504 = "Output exists already: {paths}. Pass --force to replace it, or another --output."
+    S505 = "The output of {source} would replace the input {path}. Choose another --output."
+    S506 = "No column {column!r} in {path}. Its columns: {columns}. Name the one with the text with --text-field."
+    S507 = "Bad value for {name}: {value}. It must be {expected}."
+    S508 = (
+        "Cannot load the pipeline {model!r}: {reason}. Check its name or folder; "
+        "if it needs functions of yours, name their file with --code."
+    )
+    S509 = (
+        "A worker process died (exit code {code}) while it annotated {place}. The output of this file was not kept. "
+        "Look for memory use or a crash in native code there; smaller --batch-size and --n-process need less memory."
+    )
+    S510 = "A worker process died (exit code {code}) before it was ready. A script that annotates needs a __main__ guard."
+    S511 = "Cannot write {path}: {reason}. Nothing incomplete was left under this name. Free the disk or choose another folder."
+    S512 = "Cannot read {path}: {reason}. Check that it exists and that you may read it."
+    S513 = "No GPU {gpu_id}: {reason}. Leave --gpu-id out to use the CPU, or install the extra: samarkand[gpu]."
+    S514 = "The pipeline cannot be sent to worker processes: {reason}. Pass its name or folder instead, or n_process=1."
+    S520 = "The record is not UTF-8: {reason}. Convert the file to UTF-8."
+    S521 = "Not a JSON object: {reason}. Each line must hold one object."
+    S522 = "The field {field!r} is missing. Name the one with the text with --text-field."
+    S523 = "The field {field!r} holds {found}, not a string."
+    S524 = "Not a row of this table: {reason}. Mend its quotes or its separators."
+    S525 = "Damaged or cut short, and unreadable from here on: {reason}. Get the file again."
+    S526 = "The text has half of a surrogate pair, which no UTF-8 file can hold. Mend its escapes."
+    S527 = "The text has {length} characters, more than the {max_length} of nlp.max_length. Split it, or raise that limit."
+    S528 = "The component {name!r} failed: {reason}."
+    S529 = "The component {name!r} gave no document back."
+    S530 = "The annotated document cannot be written in this format: {reason}."
+    S401 = "ricon_ner has no mode {mode!r}; choose one of: {known}."
+    S402 = "RICON has no branches {branches!r}; choose one of: {known}."
+    S403 = "ricon_ner cannot look at spans of at most {max_width} tokens; set max_width to 1 or more, or to null."
+    S404 = (
+        "ricon_ner is initialised for the types {labels} and cannot take {label!r} any more. "
+        "Add types before nlp.initialize(), or train a new component."
+    )
+    S405 = (
+        "{name} found no entity type to learn: the training examples have no spans in {where}. "
+        "Check the corpus and the component's mode, or pass labels."
+    )
 
 
 class Warnings(metaclass=_Coded):
-    pass
+    SW201 = (
+        "{count} of {spans} spans in {path} are off the tokens' edges and were left out: {labels}. First: "
+        "{example}. Mend the offsets, choose another tokenizer, or set misaligned to expand."
+    )
+    SW202 = (
+        "{count} of {spans} spans in {path} were off the tokens' edges and were widened to whole tokens: "
+        "{labels}. First: {example}."
+    )
+    SW203 = (
+        "{count} of {spans} spans in {path} overlap or repeat another and were left out, the longest kept: "
+        "{labels}. First: {example}. For nested spans set spans_key."
+    )
+    SW204 = (
+        "{count} of {spans} spans in {path} are empty or outside their text and were left out: {labels}. "
+        "First: {example}. Offsets count characters from 0, the end exclusive."
+    )
+    SW205 = (
+        "{count} sentences of {path} have tokens that are not in their `# text` line; the tokens were "
+        "joined instead."
+    )
+    SW206 = "{count} lines of {path} have a tag but no token and were left out."
+    SW207 = (
+        "{count} spans were left out of {path}: tags cannot say spans that overlap or split a token. Use "
+        "JSONL."
+    )
+    SW208 = (
+        "{count} of {spans} spans in {path} had blanks at their edges, which were cut: {labels}. First: "
+        "{example}."
+    )
+    SW209 = (
+        "{count} of {documents} documents in {path}, with {spans} spans, have over {max_length} tokens and "
+        "were left out. Split them, or raise max_length."
+    )
+    SW320 = (
+        "A window of {window} pieces is longer than the encoder can read: {limit}, with its {special} "
+        "special pieces set aside. Windows of {limit} with a stride of {stride} are used."
+    )
+    SW501 = "{n} files in {folder} were left out, their endings are not known, such as {example}. Known: {endings}."
+    SW502 = (
+        "{n} spans are not in the CoNLL files: a column of tags holds one flat layer (here {layer}). "
+        "Name a group with --spans-key, or write JSONL to keep them all."
+    )

@@ -1,0 +1,420 @@
+"""`ricon_ner`: entities as scored spans, flat (`doc.ents`) or nested (`doc.spans[key]`)."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from spacy import registry
+from spacy.language import Language
+from spacy.pipeline import TrainablePipe
+from spacy.scorer import Scorer, get_ner_prf
+from spacy.tokens import Doc, Span
+from spacy.training import Example, validate_examples, validate_get_examples
+from thinc.api import Config, Model, Optimizer, set_dropout_rate
+
+from ..errors import Errors, SamarkandWarning, Warnings
+from ..models.ricon_decode import CANDIDATE_TYPE, Candidates, select_spans, spans_cross
+from ..models.ricon_loss import LossWeights
+from ..models.ricon_model import SpanScores
+
+DEFAULT_SPANS_KEY = "ricon"
+MODES = ("flat", "nested")
+# When no maximum width is asked for, it is the least that holds this share of the training spans, up to a limit.
+WIDTH_COVERAGE, WIDTH_LIMIT = 0.998, 32
+# Documents are scored in groups of about this many tokens, so that memory does not grow with the batch.
+GROUP_TOKENS = 16384
+
+DEFAULT_CONFIG = """
+[model]
+@architectures = "samarkand.Ricon.v1"
+
+[model.tok2vec]
+@architectures = "samarkand.SubwordEncoder.v1"
+"""
+DEFAULT_MODEL = Config().from_str(DEFAULT_CONFIG)["model"]
+
+GoldSpans = list[tuple[int, int, int]]
+
+
+@Language.factory(
+    "ricon_ner",
+    assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type", "span._.score"],
+    default_config={
+        "model": DEFAULT_MODEL,
+        "mode": "flat",
+        "spans_key": DEFAULT_SPANS_KEY,
+        "max_width": None,
+        "beta": 1.0,
+        "threshold": 0.0,
+        "keep_existing": True,
+        "loss_weights": {"aware": 1.0, "agnostic": 1.0, "orthogonality": 0.1},
+        "scorer": {"@scorers": "samarkand.ricon_scorer.v1"},
+    },
+    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
+)
+def make_ricon_ner(
+    nlp: Language,
+    name: str,
+    model: Model[list[Doc], list[SpanScores]],
+    mode: str,
+    spans_key: str,
+    max_width: int | None,
+    beta: float,
+    threshold: float,
+    keep_existing: bool,
+    loss_weights: dict[str, float],
+    scorer: Callable | None,
+) -> RiconNer:
+    """Make a `ricon_ner` pipe.
+
+    model (Model): The network, `samarkand.Ricon.v1` over any Tok2Vec encoder.
+    mode (str): "flat" writes `doc.ents`; "nested" writes `doc.spans[spans_key]`, where spans may contain one another.
+    spans_key (str): Group of spans that nested mode learns from and writes.
+    max_width (Optional[int]): Widest span in tokens; None takes it from the training data.
+    beta (float): Weight of the agnostic branch in a span's score; 0 leaves the decision to the aware branch.
+    threshold (float): Least score of a span that is kept, 0 to 1.
+    keep_existing (bool): Entities set before this pipe (an `entity_ruler`) win over the model's; False: the model's win.
+    loss_weights (dict): Weights of the terms "aware", "agnostic" and "orthogonality".
+    scorer (Optional[Callable]): Scoring function.
+    RETURNS (RiconNer): The pipe.
+    """
+    return RiconNer(
+        nlp,
+        model,
+        name,
+        mode=mode,
+        spans_key=spans_key,
+        max_width=max_width,
+        beta=beta,
+        threshold=threshold,
+        keep_existing=keep_existing,
+        loss_weights=LossWeights(**loss_weights),
+        scorer=scorer,
+    )
+
+
+def score_ricon(examples: Iterable[Example], *, mode: str, spans_key: str) -> dict[str, Any]:
+    """Precision, recall and F of `doc.ents` (flat) or of `doc.spans[spans_key]` (nested).
+
+    examples (Iterable[Example]): Predicted and reference documents.
+    mode (str): "flat" or "nested".
+    spans_key (str): Group of spans scored in nested mode.
+    RETURNS (dict[str, Any]): `ents_p`, `ents_r`, `ents_f`, `ents_per_type`; or the same with `spans_KEY_`.
+    """
+    if mode == "flat":
+        return get_ner_prf(examples)
+    return Scorer.score_spans(
+        examples,
+        attr=f"spans_{spans_key}",
+        getter=_GroupGetter(spans_key),
+        has_annotation=_GroupGetter(spans_key).is_set,
+        allow_overlap=True,
+        labeled=True,
+    )
+
+
+@registry.scorers("samarkand.ricon_scorer.v1")
+def make_ricon_scorer() -> Callable[..., dict[str, Any]]:
+    return score_ricon
+
+
+class RiconNer(TrainablePipe):
+    """Named entity recognition by RICON (Gu et al. 2022): spans scored by their inside and by their ends.
+
+    Settings as in `make_ricon_ner`.
+    """
+
+    def __init__(
+        self,
+        nlp: Language,
+        model: Model[list[Doc], list[SpanScores]],
+        name: str = "ricon_ner",
+        *,
+        mode: str = "flat",
+        spans_key: str = DEFAULT_SPANS_KEY,
+        max_width: int | None = None,
+        beta: float = 1.0,
+        threshold: float = 0.0,
+        keep_existing: bool = True,
+        loss_weights: LossWeights | None = None,
+        scorer: Callable | None = score_ricon,
+    ) -> None:
+        if mode not in MODES:
+            raise ValueError(Errors.S401.format(mode=mode, known=", ".join(MODES)))
+        if max_width is not None and max_width < 1:
+            raise ValueError(Errors.S403.format(max_width=max_width))
+        self.vocab = nlp.vocab
+        self.model = model
+        self.name = name
+        self.mode = mode
+        self.spans_key = spans_key
+        self.beta = beta
+        self.threshold = threshold
+        self.keep_existing = keep_existing
+        self.loss_weights = loss_weights or LossWeights()
+        self.scorer = scorer
+        self.cfg: dict[str, Any] = {"labels": [], "max_width": max_width}
+        if not Span.has_extension("score"):
+            Span.set_extension("score", default=None)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """RETURNS (tuple[str, ...]): Entity types, in the order of the network's classes from 1."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> list[str]:
+        """RETURNS (list[str]): What `initialize` takes as `labels`, so that data need not be read again."""
+        return list(self.labels)
+
+    @property
+    def max_width(self) -> int | None:
+        """RETURNS (Optional[int]): Widest span in tokens; None before initialization when left to the data."""
+        return self.cfg["max_width"]
+
+    def add_label(self, label: str) -> int:
+        """Add an entity type before initialization.
+
+        label (str): The type.
+        RETURNS (int): 1 when it was added, 0 when it was there.
+        RAISES (ValueError): S404 for a new type after initialization.
+        """
+        if label in self.labels:
+            return 0
+        if self.model.has_dim("nO"):
+            raise ValueError(Errors.S404.format(label=label, labels=", ".join(self.labels)))
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        return 1
+
+    def predict(self, docs: Iterable[Doc]) -> list[Candidates]:
+        """Find spans without setting them.
+
+        docs (Iterable[Doc]): The documents.
+        RETURNS (list[Candidates]): For each document its taken spans, in token offsets.
+        """
+        docs = list(docs)
+        found: list[list[Candidates]] = [[] for _ in docs]
+        if not self.labels or not any(len(doc) for doc in docs):
+            return [np.empty(0, dtype=CANDIDATE_TYPE) for _ in docs]
+        first = 0
+        for group in _groups(docs):
+            for scores in self.model.predict(group):
+                for document, candidates in _split(*scores.decode(self.beta)):
+                    found[first + document].append(candidates)
+            first += len(group)
+        return [self._take(parts) for parts in found]
+
+    def set_annotations(self, docs: Iterable[Doc], scores: Sequence[Candidates]) -> None:
+        """Set entities or spans, and their scores.
+
+        docs (Iterable[Doc]): The documents.
+        scores (Sequence[Candidates]): What `predict` returned for them.
+        """
+        for doc, candidates in zip(docs, scores):
+            spans = []
+            for start, end, kind, score in candidates.tolist():
+                span = Span(doc, start, end, label=self.labels[kind - 1])
+                span._.score = score
+                spans.append(span)
+            if self.mode == "flat":
+                doc.set_ents(self._merge_flat(list(doc.ents), spans))
+            else:
+                doc.spans[self.spans_key] = self._merge_nested(list(doc.spans.get(self.spans_key, ())), spans)
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Learn from a batch of examples.
+
+        examples (Iterable[Example]): The batch. Documents without entity annotation are passed over.
+        drop (float): Dropout of thinc encoders below; torch networks have dropout settings of their own.
+        sgd (Optional[Optimizer]): The optimizer; without one, gradients are left for `finish_update`.
+        losses (Optional[dict[str, float]]): Losses by pipe, added to.
+        RETURNS (dict[str, float]): The losses.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "RiconNer.update")
+        if not any(len(eg.predicted) for eg in examples):
+            return losses
+        set_dropout_rate(self.model, drop)
+        scores, backprop = self.model.begin_update([eg.predicted for eg in examples])
+        loss, gradients = self.get_loss(examples, scores)
+        backprop(gradients)
+        if sgd is not None:
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
+    def get_loss(
+        self, examples: Iterable[Example], scores: list[SpanScores]
+    ) -> tuple[float, list[SpanScores]]:
+        """The objective and its gradients.
+
+        examples (Iterable[Example]): The batch.
+        scores (list[SpanScores]): The network's output for it.
+        RETURNS (tuple[float, list[SpanScores]]): The loss, and the gradient of each output.
+        """
+        gold = [self._gold_spans(eg) for eg in examples]
+        parts = [batch.loss(gold, self.loss_weights) for batch in scores]
+        return sum(loss for loss, _ in parts), [gradient for _, gradient in parts]
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: list[str] | None = None,
+    ) -> None:
+        """Read entity types and span widths from the data, and build the network.
+
+        get_examples (Callable): Gives the training examples.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[list[str]]): The types, when known.
+        RAISES (ValueError): S405 when there is no type to learn.
+        WARNS: SW401 when spans are wider than the maximum: they can never be found and count as misses.
+        """
+        validate_get_examples(get_examples, "RiconNer.initialize")
+        for label in labels or ():
+            self.add_label(label)
+        widths: Counter[int] = Counter()
+        sample: list[Doc] = []
+        for eg in get_examples():
+            if len(sample) < 10:
+                sample.append(eg.predicted)
+            for span in self._reference_spans(eg):
+                widths[len(span)] += 1
+                if labels is None:
+                    self.add_label(span.label_)
+        if not self.labels:
+            raise ValueError(Errors.S405.format(name=self.name, where=self._where()))
+        self._fit_width(widths)
+        self.model.attrs["max_width"] = self.max_width
+        self.model.set_dim("nO", len(self.labels))
+        self.model.initialize(X=sample)
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+        """Score predicted against reference documents.
+
+        examples (Iterable[Example]): The documents.
+        RETURNS (dict[str, Any]): Scores by name, see `score_ricon`.
+        """
+        if self.scorer is None:
+            return {}
+        return self.scorer(examples, mode=self.mode, spans_key=self.spans_key)
+
+    def _take(self, parts: list[Candidates]) -> Candidates:
+        if not parts:
+            return np.empty(0, dtype=CANDIDATE_TYPE)
+        candidates = np.concatenate(parts)
+        candidates = candidates[candidates["score"] >= self.threshold]
+        return select_spans(candidates, nested=self.mode == "nested")
+
+    def _merge_flat(self, existing: list[Span], found: list[Span]) -> list[Span]:
+        """Of two overlapping entities the one of the winning side stays."""
+        winners, others = (existing, found) if self.keep_existing else (found, existing)
+        return winners + _without_conflicts(others, winners, nested=False)
+
+    def _merge_nested(self, existing: list[Span], found: list[Span]) -> list[Span]:
+        """Of two crossing or equal spans the one of the winning side stays."""
+        winners, others = (existing, found) if self.keep_existing else (found, existing)
+        merged = winners + _without_conflicts(others, winners, nested=True)
+        return sorted(merged, key=_reading_order)
+
+    def _reference_spans(self, eg: Example) -> list[Span]:
+        if self.mode == "nested":
+            return list(eg.reference.spans.get(self.spans_key, ()))
+        return list(eg.reference.ents)
+
+    def _gold_spans(self, eg: Example) -> GoldSpans | None:
+        """Gold spans in the predicted document's tokens; None when the document is not annotated."""
+        if self.mode == "flat" and not eg.reference.has_annotation("ENT_IOB"):
+            return None
+        if self.mode == "nested" and self.spans_key not in eg.reference.spans:
+            return None
+        classes = {label: k for k, label in enumerate(self.labels, start=1)}
+        spans = eg.get_aligned_spans_y2x(self._reference_spans(eg), allow_overlap=True)
+        return [(s.start, s.end, classes[s.label_]) for s in spans if s.label_ in classes]
+
+    def _fit_width(self, widths: Counter[int]) -> None:
+        total = sum(widths.values())
+        if self.max_width is None:
+            self.cfg["max_width"] = _least_width(widths, total)
+        wide = sum(count for width, count in widths.items() if width > self.max_width)
+        if wide:
+            message = Warnings.SW401.format(
+                wide=wide, total=total, max_width=self.max_width, longest=max(widths)
+            )
+            warnings.warn(message, SamarkandWarning, stacklevel=3)
+
+    def _where(self) -> str:
+        return "doc.ents" if self.mode == "flat" else f"doc.spans[{self.spans_key!r}]"
+
+
+class _GroupGetter:
+    """Spans of one group of `doc.spans`; picklable, unlike a closure."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __call__(self, doc: Doc, attr: str) -> Iterable[Span]:
+        return doc.spans.get(self.key, ())
+
+    def is_set(self, doc: Doc) -> bool:
+        return self.key in doc.spans
+
+
+def _groups(docs: list[Doc]) -> Iterator[list[Doc]]:
+    group: list[Doc] = []
+    tokens = 0
+    for doc in docs:
+        if group and tokens + len(doc) > GROUP_TOKENS:
+            yield group
+            group, tokens = [], 0
+        group.append(doc)
+        tokens += len(doc)
+    if group:
+        yield group
+
+
+def _split(documents: np.ndarray, candidates: Candidates) -> Iterator[tuple[int, Candidates]]:
+    """Candidates by document."""
+    order = np.argsort(documents, kind="stable")
+    documents, candidates = documents[order], candidates[order]
+    firsts = np.flatnonzero(np.diff(documents, prepend=-1))
+    for start, end in zip(firsts, [*firsts[1:], len(documents)]):
+        yield int(documents[start]), candidates[start:end]
+
+
+def _without_conflicts(spans: list[Span], winners: list[Span], *, nested: bool) -> list[Span]:
+    if not winners:
+        return spans
+    if not nested:
+        taken = {i for winner in winners for i in range(winner.start, winner.end)}
+        return [span for span in spans if taken.isdisjoint(range(span.start, span.end))]
+    return [span for span in spans if not any(spans_cross(span.start, span.end, winner.start, winner.end) for winner in winners)]
+
+
+def _reading_order(span: Span) -> tuple[int, int]:
+    return span.start, -span.end
+
+
+def _least_width(widths: Counter[int], total: int) -> int:
+    """The least width that holds `WIDTH_COVERAGE` of the spans, up to `WIDTH_LIMIT`."""
+    held = 0
+    for width in sorted(widths):
+        held += widths[width]
+        if held >= WIDTH_COVERAGE * total:
+            return min(width, WIDTH_LIMIT)
+    return WIDTH_LIMIT

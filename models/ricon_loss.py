@@ -1,0 +1,66 @@
+"""RICON's objective over the span grid: L = l1 L_aware + l2 L_agn + l3 L_orth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .ricon import RiconOutput
+
+IGNORED = -1
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the three terms: types (eq. 12), bounds (eq. 15), orthogonality (eq. 16)."""
+
+    aware: float = 1.0
+    agnostic: float = 1.0
+    orthogonality: float = 0.1
+
+
+def ricon_loss(output: RiconOutput, targets: Tensor, weights: LossWeights) -> Tensor:
+    """The objective, averaged over the spans that lie within their sequence.
+
+    output (RiconOutput): The network's scores.
+    targets (int64, [B, L, W]): Class of each span, 0 for no entity, `IGNORED` where there is no span.
+    weights (LossWeights): Weights of the terms.
+    RETURNS (float, []): The loss.
+    """
+    real = targets != IGNORED
+    labels = targets[real]
+    if not len(labels):
+        return output.types.sum() * 0.0 + output.bounds.sum() * 0.0 + output.orthogonality * 0.0
+    aware = F.cross_entropy(output.types[real].float(), labels)
+    loss = weights.aware * aware
+    if weights.agnostic:
+        is_entity = (labels != 0).float()
+        loss = loss + weights.agnostic * F.binary_cross_entropy_with_logits(
+            output.bounds[real].float(), is_entity
+        )
+    return loss + weights.orthogonality * output.orthogonality
+
+
+def loss_and_gradients(
+    output: RiconOutput, targets: Tensor, weights: LossWeights
+) -> tuple[float, RiconOutput]:
+    """The loss and its gradient with respect to each of the network's outputs.
+
+    RETURNS (tuple[float, RiconOutput]): The loss, and gradients in the shapes of `output`.
+    """
+    leaves = RiconOutput(
+        *(t.detach().requires_grad_() for t in (output.types, output.bounds, output.orthogonality))
+    )
+    with torch.enable_grad():
+        loss = ricon_loss(leaves, targets, weights)
+    grads = torch.autograd.grad(
+        loss, (leaves.types, leaves.bounds, leaves.orthogonality), allow_unused=True
+    )
+    filled = [
+        torch.zeros_like(leaf) if grad is None else grad
+        for leaf, grad in zip((leaves.types, leaves.bounds, leaves.orthogonality), grads)
+    ]
+    return float(loss.detach()), RiconOutput(*filled)

@@ -1,0 +1,188 @@
+"""`samarkand.Ricon.v1`: RICON as a spaCy architecture over any Tok2Vec encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from spacy import registry
+from spacy.tokens import Doc
+from thinc.api import Model
+from thinc.types import Floats2d
+from torch import Tensor
+
+from ..errors import Errors
+from .ricon import BRANCHES, Ricon, RiconOutput, span_mask
+from .ricon_decode import CANDIDATE_TYPE, Candidates, candidate_spans, span_targets
+from .ricon_loss import LossWeights, loss_and_gradients
+from .torch_shim import torch_model
+from .windows import Window, batch_windows, cut_windows
+
+# Tokens read at once, and the context on each side; spans are answered for by the window that owns their start.
+WINDOW = 256
+OVERLAP = 48
+
+
+@registry.architectures("samarkand.Ricon.v1")
+def build_ricon_model(
+    tok2vec: Model[list[Doc], list[Floats2d]],
+    width: int = 192,
+    rank: int = 64,
+    hidden: int = 128,
+    branches: str = "both",
+    dropout_in: float = 0.2,
+    dropout_out: float = 0.4,
+    max_batch_tokens: int = 4096,
+) -> Model[list[Doc], list[SpanScores]]:
+    """The RICON network. Types and maximum span width are set by the component when it is initialised.
+
+    tok2vec (Model[list[Doc], list[Floats2d]]): The encoder, or a listener to a shared one.
+    width (int): Width of a branch, half of it for each direction of its BiLSTM.
+    rank (int): Rank of the bilinear form of the aware branch.
+    hidden (int): Width of the projections of the agnostic branch.
+    branches (str): "both"; or "aware" or "agnostic" alone, to measure what the other adds.
+    dropout_in (float): Dropout before each BiLSTM.
+    dropout_out (float): Dropout after each BiLSTM.
+    max_batch_tokens (int): Most tokens of one padded batch.
+    RETURNS (Model): Its output is a list of `SpanScores`, a padded batch of windows each.
+    RAISES (ValueError): S402 for unknown branches.
+    """
+    if branches not in BRANCHES:
+        raise ValueError(Errors.S402.format(branches=branches, known=", ".join(BRANCHES)))
+    config = {"width": width, "rank": rank, "hidden": hidden, "branches": branches}
+    return torch_model(
+        None,
+        name="ricon",
+        forward=forward,
+        init=partial(_init, config=config),
+        build=partial(_build_network, dropout_in=dropout_in, dropout_out=dropout_out),
+        layers=[tok2vec],
+        dims={"nO": None},
+        refs={"tok2vec": tok2vec},
+        attrs={"max_width": None, "max_batch_tokens": max_batch_tokens},
+    )
+
+
+@dataclass
+class SpanScores:
+    """Scores of one padded batch of windows.
+
+    windows (list[Window]): Which tokens of which documents the rows are.
+    output (RiconOutput): The network's scores, or their gradients on the way back.
+    """
+
+    windows: list[Window]
+    output: RiconOutput
+
+    def decode(self, beta: float) -> tuple[np.ndarray, Candidates]:
+        """Candidate spans of this batch.
+
+        beta (float): Weight of the agnostic branch.
+        RETURNS: documents (int64, [N]) and candidates (CANDIDATE_TYPE, [N]) in token offsets of the document.
+        """
+        size, max_width = self.output.bounds.shape[1:]
+        device = self.output.bounds.device
+        lengths = torch.tensor([len(w) for w in self.windows], device=device)
+        starts = torch.arange(size, device=device)
+        own = torch.tensor(
+            [(w.own_start - w.start, w.own_end - w.start) for w in self.windows], device=device
+        )
+        owned = (starts >= own[:, :1]) & (starts < own[:, 1:])
+        mask = span_mask(lengths, size, max_width) & owned.unsqueeze(-1)
+        places, types, scores = (t.cpu().numpy() for t in candidate_spans(self.output, mask, beta))
+        shift = np.array([w.start for w in self.windows], dtype=np.int64)[places[:, 0]]
+        found = np.empty(len(places), dtype=CANDIDATE_TYPE)
+        found["start"] = places[:, 1] + shift
+        found["end"] = found["start"] + places[:, 2] + 1
+        found["type"], found["score"] = types, scores
+        documents = np.array([w.sequence for w in self.windows], dtype=np.int64)[places[:, 0]]
+        return documents, found
+
+    def loss(
+        self, gold: list[list[tuple[int, int, int]] | None], weights: LossWeights
+    ) -> tuple[float, SpanScores]:
+        """Loss against gold spans, and its gradients.
+
+        gold: For each document, (start, end exclusive, class from 1) in token offsets.
+        weights (LossWeights): Weights of the objective's terms.
+        RETURNS (tuple[float, SpanScores]): The loss and the gradients of the scores.
+        """
+        size, max_width = self.output.bounds.shape[1:]
+        spans = [
+            [
+                (start - w.start, end - w.start, label)
+                for start, end, label in gold[w.sequence]
+                if w.start <= start and end <= w.end
+            ]
+            for w in self.windows
+        ]
+        grid = span_targets([len(w) for w in self.windows], spans, max_width, size)
+        targets = torch.from_numpy(grid).to(self.output.bounds.device)
+        loss, gradients = loss_and_gradients(self.output, targets, weights)
+        return loss, SpanScores(self.windows, gradients)
+
+
+def forward(
+    model: Model, docs: list[Doc], is_train: bool
+) -> tuple[list[SpanScores], Callable[[list[SpanScores]], list[Doc]]]:
+    """Score the spans of documents, window by window."""
+    shim, tok2vec = model.shims[0], model.get_ref("tok2vec")
+    vectors, backprop_tok2vec = tok2vec(docs, is_train)
+    windows = cut_windows([len(doc) for doc in docs], WINDOW, OVERLAP)
+    network: Ricon = shim.module
+    network.train(is_train)
+    results: list[SpanScores] = []
+    inputs: list[Tensor] = []
+    for batch in batch_windows(windows, model.attrs["max_batch_tokens"]):
+        x = torch.from_numpy(_pad(model, vectors, batch)).to(shim.device).requires_grad_(is_train)
+        lengths = torch.tensor([len(w) for w in batch], device=shim.device)
+        with torch.set_grad_enabled(is_train):
+            results.append(SpanScores(batch, network(x, lengths)))
+        inputs.append(x)
+
+    def backprop(grads: list[SpanScores]) -> list[Doc]:
+        d_vectors = [np.zeros(vector.shape, dtype="f") for vector in vectors]
+        for x, scores, grad in zip(inputs, results, grads):
+            pairs = [
+                (y, dy)
+                for y, dy in zip(vars(scores.output).values(), vars(grad.output).values())
+                if y.requires_grad
+            ]
+            torch.autograd.backward([y for y, _ in pairs], [dy for _, dy in pairs])
+            for row, w in zip(x.grad.cpu().numpy(), scores.windows):
+                d_vectors[w.sequence][w.start : w.end] += row[: len(w)]
+        return backprop_tok2vec([model.ops.asarray2f(d) for d in d_vectors])
+
+    return results, backprop
+
+
+def _pad(model: Model, vectors: list[Floats2d], batch: list[Window]) -> np.ndarray:
+    width = vectors[0].shape[1]
+    padded = np.zeros((len(batch), max(map(len, batch)), width), dtype="f")
+    for row, w in zip(padded, batch):
+        row[: len(w)] = model.ops.to_numpy(vectors[w.sequence][w.start : w.end])
+    return padded
+
+
+def _build_network(config: dict[str, Any], dropout_in: float, dropout_out: float) -> Ricon:
+    return Ricon(dropout_in=dropout_in, dropout_out=dropout_out, **config)
+
+
+def _init(model: Model, X: Any = None, Y: Any = None, *, config: dict[str, Any]) -> None:
+    tok2vec = model.get_ref("tok2vec")
+    tok2vec.initialize(X)
+    if model.shims[0].is_built:
+        return
+    torch.manual_seed(int(np.random.randint(2**31)))
+    model.shims[0].build(
+        {
+            **config,
+            "nI": tok2vec.get_dim("nO"),
+            "n_types": model.get_dim("nO"),
+            "max_width": model.attrs["max_width"],
+        }
+    )

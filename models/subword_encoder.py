@@ -1,0 +1,271 @@
+"""A small encoder for CPUs, trained from scratch: hashed words, pieces, shapes and bigrams, then context layers.
+
+Shapes: U distinct tokens, P pieces, B sequences, L tokens of the longest, H width of the output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .subword_features import SHAPE_ROWS, FeatureSizes, TokenFeatures
+
+CONTEXTS = ("cnn", "lstm", "attention")
+_BIGRAM_MULTIPLIER = 0x9E3779B1
+
+
+@dataclass
+class TokenBatch:
+    """Sequences of tokens over a shared set of distinct tokens.
+
+    hashes, words, shapes, pieces, offsets: As in `TokenFeatures`, as tensors; token 0 is the padding token.
+    index (int64, [B, L]): Place of each token among the distinct ones; 0 for padding.
+    lengths (int64, [B]): Tokens of each sequence.
+    """
+
+    hashes: Tensor
+    words: Tensor
+    shapes: Tensor
+    pieces: Tensor
+    offsets: Tensor
+    index: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def build(cls, features: TokenFeatures, index: Tensor, lengths: Tensor, device: torch.device) -> TokenBatch:
+        """Put features and an index (0-based over the features, -1 for padding) on a device."""
+        # The padding token is all zeros: row 0 of every table, and no pieces.
+        tensors = (
+            F.pad(torch.from_numpy(features.hashes), (1, 0)),
+            F.pad(torch.from_numpy(features.words), (0, 0, 1, 0)),
+            F.pad(torch.from_numpy(features.shapes), (1, 0)),
+            torch.from_numpy(features.pieces),
+            F.pad(torch.from_numpy(features.offsets), (1, 0)),
+            index + 1,
+            lengths,
+        )
+        return cls(*(tensor.to(device) for tensor in tensors))
+
+
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """True for real tokens: lengths [B] -> [B, size]."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+class SharedDropout(nn.Module):
+    """Dropout with one mask for all tokens of a sequence (Gal and Ghahramani 2016), which is also cheap to draw.
+
+    rate (float): Share of features set to zero.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, L, N] -> [B, L, N]."""
+        if not self.training or not self.rate:
+            return x
+        keep = 1.0 - self.rate
+        return x * (torch.rand(len(x), 1, x.shape[-1], device=x.device) < keep).to(x.dtype).div_(keep)
+
+
+class TokenEmbedding(nn.Module):
+    """Tokens to vectors: word + pieces + shape of the token, and the bigrams with its neighbours.
+
+    sizes (FeatureSizes): Rows of the hashed tables.
+    embed_width (int): Width of the word and piece vectors.
+    bigram_rows (int): Rows of the bigram table; 0 for no bigrams.
+    bigram_width (int): Width of a bigram vector.
+    width (int): H, width of the output.
+    """
+
+    def __init__(
+        self, *, sizes: FeatureSizes, embed_width: int, bigram_rows: int, bigram_width: int, width: int
+    ) -> None:
+        super().__init__()
+        self.bigram_rows = bigram_rows
+        shape_width = 16
+        self.words = nn.EmbeddingBag(sizes.word_rows, embed_width, mode="sum", padding_idx=0)
+        self.pieces = nn.EmbeddingBag(sizes.piece_rows, embed_width, mode="mean", padding_idx=0)
+        self.shapes = nn.Embedding(SHAPE_ROWS, shape_width, padding_idx=0)
+        self.project = nn.Linear(2 * embed_width + shape_width, width)
+        self.bigrams = nn.Embedding(max(bigram_rows, 1), bigram_width, padding_idx=0)
+        self.project_bigrams = nn.Linear(2 * bigram_width, width, bias=False)
+        self.norm = nn.LayerNorm(width)
+        for table in (self.words, self.pieces, self.shapes, self.bigrams):
+            nn.init.normal_(table.weight, std=0.1)
+            with torch.no_grad():
+                table.weight[0].zero_()
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """TokenBatch -> [B, L, H]; padding rows hold the vector of the padding token."""
+        # Distinct tokens are embedded once, then spread over the sequences.
+        distinct = torch.cat(
+            [
+                self.words(batch.words),
+                self.pieces(batch.pieces, batch.offsets),
+                self.shapes(batch.shapes),
+            ],
+            dim=-1,
+        )
+        x = F.embedding(batch.index, self.project(distinct))
+        if self.bigram_rows:
+            x = x + self._embed_bigrams(batch)
+        return self.norm(x)
+
+    def _embed_bigrams(self, batch: TokenBatch) -> Tensor:
+        hashes = F.pad(batch.hashes[batch.index], (1, 1))  # [B, L + 2]
+        mixed = (hashes[:, :-1] * _BIGRAM_MULTIPLIER + hashes[:, 1:]) % (2**31 - 1)
+        vectors = self.bigrams(mixed % (self.bigram_rows - 1) + 1)  # [B, L + 1, bigram_width]
+        return self.project_bigrams(torch.cat([vectors[:, :-1], vectors[:, 1:]], dim=-1))
+
+
+class ConvLayer(nn.Module):
+    """Residual convolution over `2 * reach + 1` tokens; padding is held at zero.
+
+    width (int): H.
+    reach (int): Tokens seen on each side.
+    dropout (float): Dropout of the residual branch.
+    """
+
+    def __init__(self, *, width: int, reach: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.reach = reach
+        self.conv = nn.Linear((2 * reach + 1) * width, 2 * width)
+        self.dropout = SharedDropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x [B, L, H], mask [B, L] -> [B, L, H]."""
+        hidden = F.pad(self.norm(x) * mask.unsqueeze(-1), (0, 0, self.reach, self.reach))
+        size = x.shape[1]
+        near = torch.cat([hidden[:, k : k + size] for k in range(2 * self.reach + 1)], dim=-1)
+        return x + self.dropout(F.glu(self.conv(near), dim=-1))
+
+
+class BiLSTM(nn.Module):
+    """Bidirectional LSTM whose result does not depend on padding.
+
+    The backward direction reads each sequence reversed within its own length, so padding always comes last.
+
+    nI (int): Input width.
+    nO (int): Output width, half of it for each direction.
+    """
+
+    def __init__(self, *, nI: int, nO: int) -> None:
+        super().__init__()
+        self.ahead = nn.LSTM(nI, nO // 2, batch_first=True)
+        self.back = nn.LSTM(nI, nO // 2, batch_first=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """x [B, L, nI], lengths [B] -> [B, L, nO]."""
+        flip = _reversed_places(lengths, x.shape[1]).unsqueeze(-1)
+        ahead, _ = self.ahead(x)
+        back, _ = self.back(x.gather(1, flip.expand_as(x)))
+        return torch.cat([ahead, back.gather(1, flip.expand_as(back))], dim=-1)
+
+
+class AttentionLayer(nn.Module):
+    """Pre-norm transformer layer with rotary positions.
+
+    width (int): H.
+    heads (int): Attention heads.
+    dropout (float): Dropout of both residual branches.
+    """
+
+    def __init__(self, *, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm_ff = nn.LayerNorm(width)
+        self.ff = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.dropout = SharedDropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x [B, L, H], mask [B, L] -> [B, L, H]."""
+        B, L, H = x.shape
+        q, k, v = self.qkv(self.norm(x)).view(B, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = _rotate(q), _rotate(k)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
+        x = x + self.dropout(self.out(mixed.transpose(1, 2).reshape(B, L, H)))
+        return x + self.dropout(self.ff(self.norm_ff(x)))
+
+
+class SubwordEncoder(nn.Module):
+    """Hashed token embedding followed by context layers.
+
+    width (int): H, a multiple of 4 (attention: of 64).
+    embed_width (int): Width of word and piece vectors.
+    sizes (FeatureSizes): Rows of the hashed tables.
+    bigram_rows (int): Rows of the bigram table; 0 for none.
+    bigram_width (int): Width of a bigram vector.
+    context (str): "cnn", "lstm" or "attention".
+    depth (int): Context layers.
+    dropout (float): Dropout of the embedding and of each layer.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        embed_width: int,
+        sizes: FeatureSizes,
+        bigram_rows: int,
+        bigram_width: int,
+        context: str,
+        depth: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.context = context
+        self.embed = TokenEmbedding(
+            sizes=sizes,
+            embed_width=embed_width,
+            bigram_rows=bigram_rows,
+            bigram_width=bigram_width,
+            width=width,
+        )
+        self.dropout = SharedDropout(dropout)
+        self.layers = nn.ModuleList(_context_layer(context, width, dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """TokenBatch -> [B, L, H]; padding rows are zero."""
+        mask = length_mask(batch.lengths, batch.index.shape[1])
+        x = self.dropout(self.embed(batch))
+        for layer in self.layers:
+            if self.context == "lstm":
+                x = x + self.dropout(layer(x, batch.lengths))
+            else:
+                x = layer(x, mask)
+        return self.norm(x) * mask.unsqueeze(-1)
+
+
+def _context_layer(context: str, width: int, dropout: float) -> nn.Module:
+    if context == "cnn":
+        return ConvLayer(width=width, reach=1, dropout=dropout)
+    if context == "lstm":
+        return BiLSTM(nI=width, nO=width)
+    return AttentionLayer(width=width, heads=max(1, width // 64), dropout=dropout)
+
+
+def _reversed_places(lengths: Tensor, size: int) -> Tensor:
+    """Places that reverse each sequence within its length and leave padding where it is: [B] -> [B, size]."""
+    places = torch.arange(size, device=lengths.device).expand(len(lengths), size)
+    return torch.where(places < lengths[:, None], lengths[:, None] - 1 - places, places)
+
+
+def _rotate(x: Tensor) -> Tensor:
+    """Rotary position embedding of x [B, heads, L, width]."""
+    half = x.shape[-1] // 2
+    inverse = 10000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angles = torch.arange(x.shape[-2], device=x.device)[:, None] * inverse
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    first, second = x[..., :half], x[..., half:]
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)

@@ -1,0 +1,174 @@
+"""`samarkand.SubwordEncoder.v1`: the small encoder as a spaCy Tok2Vec architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from spacy import registry
+from spacy.attrs import NORM, ORTH
+from spacy.tokens import Doc
+from thinc.api import Model
+from thinc.types import Floats2d
+from torch import nn
+
+from ..errors import Errors
+from .subword_encoder import CONTEXTS, SubwordEncoder, TokenBatch
+from .subword_features import FeatureSizes, FeatureTable
+from .torch_shim import torch_model
+from .windows import Window, batch_windows, cut_windows
+
+# Tokens a document may have before it is read in windows, and the context on each side of a window.
+WINDOW, OVERLAP = 512, 64
+
+
+@registry.architectures("samarkand.SubwordEncoder.v1")
+def build_subword_encoder(
+    width: int = 160,
+    embed_width: int = 128,
+    word_rows: int = 24000,
+    piece_rows: int = 24000,
+    bigram_rows: int = 24000,
+    bigram_width: int = 64,
+    context: str = "lstm",
+    depth: int = 1,
+    dropout: float = 0.2,
+    max_batch_tokens: int = 8192,
+) -> Model[list[Doc], list[Floats2d]]:
+    """A small encoder for CPUs that reads hashed words, character pieces, radicals, shapes and bigrams.
+
+    width (int): Width of the token vectors.
+    embed_width (int): Width of the word and piece tables.
+    word_rows (int): Rows of the word table.
+    piece_rows (int): Rows of the piece table.
+    bigram_rows (int): Rows of the bigram table; 0 for no bigrams.
+    bigram_width (int): Width of the bigram table.
+    context (str): "cnn", "lstm" or "attention".
+    depth (int): Context layers; 0 for none.
+    dropout (float): Dropout while training.
+    max_batch_tokens (int): Most tokens of one padded batch.
+    RETURNS (Model[list[Doc], list[Floats2d]]): The encoder; every document gets one row a token.
+    RAISES (ValueError): S301 for an unknown context.
+    """
+    if context not in CONTEXTS:
+        raise ValueError(Errors.S301.format(context=context, known=", ".join(CONTEXTS)))
+    config = {
+        "width": width,
+        "embed_width": embed_width,
+        "word_rows": word_rows,
+        "piece_rows": piece_rows,
+        "bigram_rows": bigram_rows,
+        "bigram_width": bigram_width,
+        "context": context,
+        "depth": depth,
+    }
+    return torch_model(
+        None,
+        name="subword_encoder",
+        forward=forward,
+        init=partial(_init, config=config),
+        build=partial(build_network, dropout=dropout),
+        dims={"nO": width},
+        attrs={
+            "lexicon": Lexicon(FeatureSizes(word_rows, piece_rows)),
+            "max_batch_tokens": max_batch_tokens,
+        },
+    )
+
+
+def build_network(config: dict[str, Any], dropout: float) -> SubwordEncoder:
+    """The torch network for a config of sizes."""
+    sizes = FeatureSizes(config["word_rows"], config["piece_rows"])
+    rest = {key: value for key, value in config.items() if key not in ("word_rows", "piece_rows")}
+    return SubwordEncoder(sizes=sizes, dropout=dropout, **rest)
+
+
+class Lexicon:
+    """Features of the tokens of documents, kept from one batch to the next. Pickles empty.
+
+    sizes (FeatureSizes): Rows of the hashed tables.
+    """
+
+    def __init__(self, sizes: FeatureSizes) -> None:
+        self.table = FeatureTable(sizes)
+        self._places: dict[tuple[int, int], int] = {}
+
+    def __getstate__(self) -> FeatureSizes:
+        return self.table.sizes
+
+    def __setstate__(self, sizes: FeatureSizes) -> None:
+        self.__init__(sizes)
+
+    def places(self, docs: list[Doc]) -> list[np.ndarray]:
+        """Places of each document's tokens in `table`, which hold until the next call."""
+        if len(self.table) > self.table.capacity:
+            self.table.clear()
+            self._places.clear()
+        return [self._doc_places(doc) for doc in docs]
+
+    def _doc_places(self, doc: Doc) -> np.ndarray:
+        known = self._places
+        places = np.empty(len(doc), dtype=np.int64)
+        for i, key in enumerate(map(tuple, doc.to_array([ORTH, NORM]).tolist())):
+            place = known.get(key)
+            if place is None:
+                place = known[key] = self.table.add(doc[i].text, doc[i].norm_)
+            places[i] = place
+        return places
+
+
+def forward(
+    model: Model, docs: list[Doc], is_train: bool
+) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
+    """Encode documents in padded batches of windows of like length."""
+    shim = model.shims[0]
+    lexicon: Lexicon = model.attrs["lexicon"]
+    places = lexicon.places(docs)
+    outputs = [np.zeros((len(doc), model.get_dim("nO")), dtype="f") for doc in docs]
+    windows = cut_windows([len(doc) for doc in docs], WINDOW, OVERLAP)
+    device = shim.device
+    passes: list[tuple[list[Window], torch.Tensor]] = []
+    network: nn.Module = shim.module
+    network.train(is_train)
+    for batch in batch_windows(windows, model.attrs["max_batch_tokens"]):
+        tokens = _token_batch(lexicon, [places[w.sequence][w.start : w.end] for w in batch], device)
+        with torch.set_grad_enabled(is_train):
+            encoded = network(tokens)
+        values = encoded.detach().cpu().numpy()
+        for row, w in zip(values, batch):
+            outputs[w.sequence][w.own_start : w.own_end] = row[w.own_start - w.start : w.own_end - w.start]
+        if is_train:
+            passes.append((batch, encoded))
+
+    def backprop(grads: list[Floats2d]) -> list[Doc]:
+        arrays = [model.ops.to_numpy(grad) for grad in grads]
+        for batch, encoded in passes:
+            padded = np.zeros(tuple(encoded.shape), dtype="f")
+            for row, w in zip(padded, batch):
+                own = arrays[w.sequence][w.own_start : w.own_end]
+                row[w.own_start - w.start : w.own_end - w.start] = own
+            encoded.backward(torch.from_numpy(padded).to(device))
+        return docs
+
+    return [model.ops.asarray2f(output) for output in outputs], backprop
+
+
+def _token_batch(lexicon: Lexicon, sequences: list[np.ndarray], device: torch.device) -> TokenBatch:
+    """Token places of each window -> one padded batch over their distinct tokens."""
+    lengths = [len(sequence) for sequence in sequences]
+    distinct, inverse = np.unique(np.concatenate(sequences), return_inverse=True)
+    real = np.arange(max(lengths)) < np.asarray(lengths)[:, None]
+    index = np.full(real.shape, -1, dtype=np.int64)
+    index[real] = inverse
+    features = lexicon.table.take(distinct)
+    return TokenBatch.build(features, torch.from_numpy(index), torch.tensor(lengths), device)
+
+
+def _init(model: Model, X: Any = None, Y: Any = None, *, config: dict[str, Any]) -> None:
+    # The seed of the config reaches this network through numpy, as it does thinc's own layers.
+    if not model.shims[0].is_built:
+        torch.manual_seed(int(np.random.randint(2**31)))
+        model.shims[0].build(config)

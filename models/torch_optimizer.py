@@ -1,0 +1,115 @@
+"""`samarkand.AdamW.v1`: torch's AdamW as a spaCy optimizer that steps each torch network as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from spacy import registry
+from thinc.api import Optimizer, torch2xp
+from torch import nn
+
+from .torch_shim import KEY_PREFIX
+
+
+@registry.optimizers("samarkand.AdamW.v1")
+def create_adamw(
+    learn_rate: float | list[float] | Iterator[float] = 1e-3,
+    pretrained_learn_rate: float | list[float] | Iterator[float] | None = None,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    L2: float = 0.01,
+    grad_clip: float = 5.0,
+    average_decay: float = 0.999,
+) -> TorchAdamW:
+    """AdamW (Loshchilov and Hutter, 2019) for pipelines with torch networks.
+
+    learn_rate (float or schedule): Learning rate.
+    pretrained_learn_rate (float or schedule): Learning rate of networks whose `pretrained` attribute is true;
+        `learn_rate` when not given.
+    beta1, beta2, eps (float): Moments.
+    L2 (float): Decoupled weight decay, on parameters of two or more dimensions.
+    grad_clip (float): Greatest norm of a network's gradient; 0 for no limit.
+    average_decay (float): Decay of the averaged weights with which spaCy evaluates and saves; 0 for none.
+    RETURNS (TorchAdamW): The optimizer. spaCy's own thinc networks are stepped by thinc's Adam with the same settings.
+    """
+    return TorchAdamW(
+        learn_rate,
+        pretrained_learn_rate=pretrained_learn_rate,
+        average_decay=average_decay,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        L2=L2,
+        grad_clip=grad_clip,
+        use_averages=bool(average_decay),
+    )
+
+
+class TorchAdamW(Optimizer):
+    """thinc's optimizer for thinc's parameters, and torch's AdamW for torch networks.
+
+    learn_rate (float or schedule): Learning rate.
+    pretrained_learn_rate (float or schedule): Learning rate of pretrained networks, or None.
+    average_decay (float): Decay of the averaged weights; 0 for none.
+    kwargs: Settings of `thinc.Optimizer`.
+    """
+
+    def __init__(
+        self,
+        learn_rate: Any,
+        *,
+        pretrained_learn_rate: Any = None,
+        average_decay: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(learn_rate, **kwargs)
+        self.average_decay = average_decay
+        self.pretrained_learn_rate: float | None = None
+        if pretrained_learn_rate is not None:
+            self._set_attr_or_schedule("pretrained_learn_rate", pretrained_learn_rate)
+        self._torch: dict[int, torch.optim.AdamW] = {}
+
+    def step_torch(self, shim_id: int, module: nn.Module) -> None:
+        """Step one network.
+
+        shim_id (int): Id of the shim that holds it.
+        module (nn.Module): The network, with gradients.
+        """
+        parameters = [p for p in module.parameters() if p.grad is not None]
+        if not parameters:
+            return
+        if self.grad_clip:
+            nn.utils.clip_grad_norm_(parameters, self.grad_clip)
+        optimizer = self._torch.get(shim_id)
+        if optimizer is None:
+            optimizer = self._torch[shim_id] = self._build(module)
+        pretrained = getattr(module, "pretrained", False) and self.pretrained_learn_rate is not None
+        for group in optimizer.param_groups:
+            group["lr"] = self.pretrained_learn_rate if pretrained else self.learn_rate
+        optimizer.step()
+        if self.averages is not None:
+            self._average(shim_id, module)
+
+    def _build(self, module: nn.Module) -> torch.optim.AdamW:
+        trained = [p for p in module.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.L2},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, betas=(self.b1, self.b2), eps=self.eps, fused=True)
+
+    def _average(self, shim_id: int, module: nn.Module) -> None:
+        """Move the averages towards the weights; early averages forget faster, as in thinc."""
+        named = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
+        keys = [(shim_id, KEY_PREFIX + name) for name in named]
+        self.nr_update[keys[0]] += 1
+        step = self.nr_update[keys[0]]
+        for key, value in zip(keys, named.values()):
+            if key not in self.averages:
+                self.averages[key] = torch2xp(value.clone())
+        averages = [torch.as_tensor(self.averages[key], device=p.device) for key, p in zip(keys, named.values())]
+        decay = min(self.average_decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(averages, list(named.values()), 1 - decay)
