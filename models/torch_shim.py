@@ -9,9 +9,9 @@ a shape:
 3. `to_bytes` writes the config beside the weights; `from_bytes` compares it with the config at hand, calls
    `build` with the saved one when they differ or when no module is there, and only then loads, strictly.
 
-So a pipeline that was never initialised loads a trained one, and a model of other sizes is replaced, not broken.
-What the user may change at load time (precision, freezing) belongs in `functools.partial(build, ...)`, not in
-the config.
+So a pipeline that was never initialised loads a trained one, and a model of other sizes is replaced, not
+broken. What the user may change at load time (precision, freezing) belongs in `functools.partial(build, ...)`
+and not in the config.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class TorchShim(PyTorchShim):
     """Hold a torch network for a thinc model: forward, backward, update, device, bytes.
 
     module (Optional[nn.Module]): The network, or None until `build` or `from_bytes`.
-    config (Optional[Mapping]): What decides the shapes of the module, JSON types only; saved with the weights.
+    config (Optional[Mapping]): What decides the shapes of the module, JSON types only; saved as well.
     build (Optional[Callable]): Picklable function that makes the module from such a config.
     """
 
@@ -261,8 +261,8 @@ class TorchShim(PyTorchShim):
 
         bytes_data (bytes): What `to_bytes` returned.
         RETURNS (TorchShim): Itself.
-        RAISES (ValueError): S321 when the weights do not fit the network, S323 when it would have to be rebuilt
-            and the shim was made without a `build` function.
+        RAISES (ValueError): S321 when the weights do not fit the network, S323 when it has to be rebuilt but
+            the shim was made without a `build` function.
         """
         msg = srsly.msgpack_loads(bytes_data)
         if msg["state"] is None:

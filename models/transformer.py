@@ -1,0 +1,320 @@
+"""Transformer encoders over documents of any length: windows of pieces in, one vector per token out.
+
+A document that does not fit is cut into windows of equal length that overlap. Each token is read from the
+window in which it is most central: the one whose middle is nearest to the middle of the token's pieces, the
+earlier one on a tie. A token longer than the overlap may lie in no window whole; its pieces are then placed
+one by one by the same rule. Tokens without pieces get zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import Errors
+from .word_pieces import Alignment, IntArray, WordPieces, one_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Layers = Literal["last", "mix"]
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """What the encoder reads for a batch of documents, and where each token's vector comes from.
+
+    windows (List[IntArray]): Piece ids of each window with its special pieces, longest first.
+    rows (IntArray): Positions to read, counted through all windows; a token's rows lie together. (n_rows,)
+    starts (IntArray): Where the rows of each token start in `rows`. (n_tokens,)
+    """
+
+    windows: list[IntArray]
+    rows: IntArray
+    starts: IntArray
+
+    def batches(self, max_pieces: int) -> Iterator[list[IntArray]]:
+        """Group windows so that no padded batch holds more than so many pieces, unless one window does.
+
+        max_pieces (int): Most pieces in a batch, special pieces and padding included.
+        YIELDS (List[IntArray]): Windows, in order.
+        """
+        begin = 0
+        while begin < len(self.windows):
+            size = max(1, max_pieces // len(self.windows[begin]))
+            yield self.windows[begin : begin + size]
+            begin += size
+
+
+def plan_windows(docs: Sequence[Alignment], pieces: WordPieces, window: int, stride: int) -> WindowPlan:
+    """Cut documents into windows and find the home of every token.
+
+    docs (Sequence[Alignment]): Pieces and pairs of each document.
+    pieces (WordPieces): Gives the special pieces around a window.
+    window (int): Most pieces in a window, special pieces not counted.
+    stride (int): Most pieces from the start of a window to the start of the next.
+    RETURNS (WindowPlan): The plan.
+    """
+    starts = [window_starts(len(doc.ids), window, stride) for doc in docs]
+    windows = [doc.ids[s : s + window] for doc, begins in zip(docs, starts) for s in begins]
+    order = np.argsort([-len(ids) for ids in windows], kind="stable")
+    lengths = np.array([len(windows[i]) + pieces.n_special for i in order], dtype=np.int64)
+    # Where the text of each window starts among the positions of all windows in order of length.
+    text_at = np.empty(len(windows), dtype=np.int64)
+    text_at[order] = np.cumsum(lengths) - lengths + len(pieces.prefix)
+    rows, counts, done = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], 0
+    for doc, begins in zip(docs, starts):
+        home = home_windows(doc, begins, window)
+        rows.append(text_at[done + home] + doc.piece - begins[home])
+        counts.append(np.bincount(doc.token, minlength=doc.n_tokens))
+        done += len(begins)
+    per_token = np.concatenate(counts)
+    framed = [np.concatenate([pieces.prefix, windows[i], pieces.suffix]).astype(np.int64) for i in order]
+    return WindowPlan(framed, np.concatenate(rows), np.cumsum(per_token) - per_token)
+
+
+def window_starts(n_pieces: int, window: int, stride: int) -> IntArray:
+    """Where the windows of a document start: spread evenly, all of full length.
+
+    n_pieces (int): Pieces in the document.
+    window (int): Most pieces in a window.
+    stride (int): Most pieces from one start to the next.
+    RETURNS (IntArray): The starts, first 0, last `n_pieces - window`; none for a document without pieces.
+    """
+    if n_pieces <= window:
+        return np.zeros(min(n_pieces, 1), dtype=np.int64)
+    last = n_pieces - window
+    n_steps = -(-last // stride)
+    return np.arange(n_steps + 1, dtype=np.int64) * last // n_steps
+
+
+def home_windows(doc: Alignment, starts: IntArray, window: int) -> IntArray:
+    """The window from which each (piece, token) pair is read (see the head of this file).
+
+    doc (Alignment): Pieces and pairs of the document.
+    starts (IntArray): Where its windows start. (n_windows,)
+    window (int): Most pieces in a window.
+    RETURNS (IntArray): Number of a window for each pair. (n_pairs,)
+    """
+    if len(starts) <= 1 or not len(doc.piece):
+        return np.zeros(len(doc.piece), dtype=np.int64)
+    low, high = np.full(doc.n_tokens, len(doc.ids)), np.full(doc.n_tokens, -1)
+    np.minimum.at(low, doc.token, doc.piece)
+    np.maximum.at(high, doc.token, doc.piece)
+    low, high = low[doc.token], high[doc.token]
+    home = _nearest(starts, window, low + high)
+    whole = (starts[home] <= low) & (high < starts[home] + window)
+    return np.where(whole, home, _nearest(starts, window, 2 * doc.piece))
+
+
+class LayerMix(nn.Module):
+    """A learned weighting of all layers, embeddings included: gamma * sum_l softmax(s)_l h_l.
+
+    Peters et al. 2018, equation 1: https://aclanthology.org/N18-1202
+
+    n_layers (int): Layers to mix.
+    """
+
+    def __init__(self, n_layers: int) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(n_layers))
+        self.gamma = nn.Parameter(torch.ones(1))
+
+    def forward(self, layers: Sequence[Tensor]) -> Tensor:
+        """Mix layers.
+
+        layers (Sequence[Tensor]): Outputs of the layers. (..., width) each
+        RETURNS (Tensor): Their mixture. (..., width)
+        """
+        shares = self.weights.softmax(dim=0)
+        mixed = sum(share * layer for share, layer in zip(shares, layers))
+        return self.gamma * mixed
+
+
+class TransformerNetwork(nn.Module):
+    """Encode the windows of a plan and pool pieces to tokens.
+
+    encoder (PreTrainedModel): Encoder of the `transformers` library.
+    layers (str): "last" for the last layer, "mix" for a learned mixture of all.
+    freeze (bool): Keep the encoder as it is: no gradients, no dropout. A mixture still learns.
+    precision (str): "fp32", or "bf16" for autocast to bfloat16; a frozen encoder then holds bfloat16 weights.
+    max_batch_pieces (int): Most pieces in a batch of windows, special pieces and padding included.
+    pretrained (bool): Whether optimizers should use their learning rate for pretrained networks.
+    """
+
+    def __init__(
+        self,
+        encoder: PreTrainedModel,
+        *,
+        layers: Layers = "last",
+        freeze: bool = False,
+        precision: Precision = "fp32",
+        max_batch_pieces: int = 4096,
+        pretrained: bool = True,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.mix = LayerMix(encoder.config.num_hidden_layers + 1) if layers == "mix" else None
+        self.freeze = freeze
+        self.autocast = precision == "bf16" and not freeze
+        self.max_batch_pieces = max_batch_pieces
+        self.pretrained = pretrained
+        if freeze:
+            encoder.requires_grad_(False).eval()
+            if precision == "bf16":
+                # Buffers stay as they are: rotary frequencies lose their meaning in bfloat16.
+                for parameter in encoder.parameters():
+                    parameter.data = parameter.data.to(torch.bfloat16)
+
+    @property
+    def width(self) -> int:
+        """RETURNS (int): Size of a token vector."""
+        return self.encoder.config.hidden_size
+
+    @property
+    def max_positions(self) -> int | None:
+        """RETURNS (Optional[int]): Most pieces, with special ones, that the encoder takes; None for any."""
+        for name, module in self.encoder.named_modules():
+            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+                # RoBERTa and its kin count positions from the one after the padding index.
+                unused = 0 if module.padding_idx is None else module.padding_idx + 1
+                return module.num_embeddings - unused
+        return getattr(self.encoder.config, "max_position_embeddings", None)
+
+    def train(self, mode: bool = True) -> TransformerNetwork:
+        """Switch training mode; a frozen encoder stays in evaluation mode.
+
+        mode (bool): Whether to train.
+        RETURNS (TransformerNetwork): Itself.
+        """
+        super().train(mode)
+        if self.freeze:
+            self.encoder.eval()
+        return self
+
+    def forward(self, plan: WindowPlan) -> Tensor:
+        """Encode a batch of documents.
+
+        plan (WindowPlan): Windows, and where each token is read.
+        RETURNS (Tensor): The mean of each token's pieces, zeros for a token without any. (n_tokens, width)
+        """
+        device = self.encoder.device
+        if not plan.windows:
+            return torch.zeros(len(plan.starts), self.width, device=device)
+        vectors = torch.cat([self.encode(batch) for batch in plan.batches(self.max_batch_pieces)])
+        rows = torch.from_numpy(plan.rows).to(device)
+        starts = torch.from_numpy(plan.starts).to(device)
+        return F.embedding_bag(rows, vectors, starts, mode="mean")
+
+    def encode(self, windows: Sequence[IntArray]) -> Tensor:
+        """Run the encoder over one padded batch.
+
+        windows (Sequence[IntArray]): Piece ids of each window. (n_pieces,) each
+        RETURNS (Tensor): Vectors of all pieces, window after window. (sum of n_pieces, width)
+        """
+        ids, mask = self._pad(windows)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze), self._autocast():
+            output = self.encoder(
+                input_ids=ids, attention_mask=mask, output_hidden_states=self.mix is not None
+            )
+        is_piece = mask.bool()
+        if self.mix is None:
+            return output.last_hidden_state[is_piece].float()
+        # Some encoders list the last layer before its final norm: take the one they return.
+        layers = [*output.hidden_states[:-1], output.last_hidden_state]
+        return self.mix([layer[is_piece].float() for layer in layers])
+
+    def _pad(self, windows: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
+        pad = self.encoder.config.pad_token_id or 0
+        ids = np.full((len(windows), max(map(len, windows))), pad, dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for i, window in enumerate(windows):
+            ids[i, : len(window)] = window
+            mask[i, : len(window)] = 1
+        device = self.encoder.device
+        return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.encoder.device.type, torch.bfloat16, enabled=self.autocast)
+
+
+def load_encoder(
+    name: str, *, revision: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> PreTrainedModel:
+    """Load a pretrained encoder in float32, from safetensors weights only.
+
+    name (str): Hub name or folder.
+    revision (Optional[str]): Branch, tag or commit on the hub.
+    overrides (Optional[Mapping]): Settings of the checkpoint's config to replace, such as dropouts.
+    RETURNS (PreTrainedModel): The encoder, without a pooler.
+    RAISES (OSError): S320 when the checkpoint cannot be loaded.
+    RAISES (ValueError): S325 when weights of the encoder are missing in it, S326 when it has a decoder.
+    """
+    from transformers import AutoModel
+
+    try:
+        encoder, report = AutoModel.from_pretrained(
+            name,
+            revision=revision,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **(overrides or {}),
+        )
+    except Exception as err:
+        raise OSError(Errors.S320.format(name=name, part="weights", reason=one_line(err))) from err
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise ValueError(Errors.S325.format(name=name, missing=", ".join(missing)))
+    return _encoder_only(encoder)
+
+
+def make_encoder(config: Mapping[str, Any]) -> PreTrainedModel:
+    """Make an encoder with random weights.
+
+    config (Mapping): Settings of a `transformers` config, `model_type` among them.
+    RETURNS (PreTrainedModel): The encoder, in float32, without a pooler.
+    RAISES (ValueError): S327 when `transformers` rejects the settings, S326 for a model with a decoder.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        settings = AutoConfig.for_model(**config)
+        encoder = AutoModel.from_config(settings, dtype=torch.float32, trust_remote_code=False)
+    except Exception as err:
+        raise ValueError(Errors.S327.format(found=dict(config), reason=one_line(err))) from err
+    return _encoder_only(encoder)
+
+
+def encoder_config(encoder: PreTrainedModel) -> dict[str, Any]:
+    """What `make_encoder` needs to make an encoder of the same shape, without where it was loaded from.
+
+    encoder (PreTrainedModel): The encoder.
+    RETURNS (Dict[str, Any]): Its settings, JSON types only.
+    """
+    settings = encoder.config.to_dict()
+    return {key: value for key, value in settings.items() if key not in ("_name_or_path", "auto_map")}
+
+
+def _encoder_only(encoder: PreTrainedModel) -> PreTrainedModel:
+    if encoder.config.is_encoder_decoder:
+        raise ValueError(Errors.S326.format(found=encoder.config.model_type))
+    # No token vector passes through the pooler; it would be saved and never trained.
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    return encoder
+
+
+def _nearest(starts: IntArray, window: int, doubled: IntArray) -> IntArray:
+    """The window whose middle is nearest to a position, given as twice its value to stay in whole numbers."""
+    middles = 2 * starts + window - 1
+    right = np.clip(np.searchsorted(middles, doubled), 1, len(starts) - 1)
+    return np.where(doubled - middles[right - 1] <= middles[right] - doubled, right - 1, right)
