@@ -85,10 +85,6 @@ class Errors(metaclass=_Coded):
         "{url} has changed (sha256 {found}, expected {expected}). Nothing was kept; report it to the "
         "maintainers."
     )
-    S226 = (
-        "{name}, {split}: the source gave {documents} documents and {spans} spans, expected "
-        "{expected_documents} and {expected_spans}. Nothing was kept; report it to the maintainers."
-    )
     S301 = "The subword encoder has no context {context!r}; choose one of: {known}."
     S320 = (
         "Cannot load the {part} of {name!r}: {reason}. Give a folder or a hub name that holds a "

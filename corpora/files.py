@@ -1,0 +1,110 @@
+"""Opening corpus files, plain or compressed, and replacing them whole."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader, TextIOWrapper
+from pathlib import Path
+from typing import IO, TextIO
+
+from ..errors import Errors
+
+__all__ = ["create_text", "numbered_lines", "replace_file", "stem_suffix"]
+
+COMPRESSIONS = frozenset({".gz", ".xz", ".zst"})
+
+
+def stem_suffix(path: Path) -> str:
+    """The suffix that names a file's format, compression aside.
+
+    path (Path): For instance train.jsonl.xz.
+    RETURNS (str): For instance "jsonl", in lower case.
+    """
+    path = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
+    return path.suffix.lower().removeprefix(".")
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file through the compression that its suffix names, without their ends.
+
+    Lines end at "\\n" or "\\r\\n" alone, as in JSONL: U+2028 and the like stay in the text.
+
+    path (Path): The file.
+    YIELDS (Tuple[int, str]): Line number, from 1, and line.
+    RAISES (ValueError): S207 for bytes that are not UTF-8, S208 for a damaged compressed file.
+    """
+    number = 0
+    try:
+        with _open_bytes(path) as file:
+            for raw in file:
+                number += 1
+                # Decoding line by line, not by buffer, is what makes the line number of an error right.
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield number, line.rstrip("\r\n")
+    except UnicodeDecodeError as err:
+        raise ValueError(Errors.S207.format(path=path, line=number, reason=err.reason)) from None
+    except _damages(path) as err:
+        raise ValueError(Errors.S208.format(path=path, line=number + 1, reason=err)) from None
+
+
+def create_text(path: Path) -> TextIO:
+    """Open a UTF-8 text file for writing, through the compression that its suffix names.
+
+    path (Path): The file.
+    RETURNS (TextIO): The stream; the caller closes it.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return TextIOWrapper(gzip.open(path, "wb"), encoding="utf-8", newline="\n")
+    if suffix == ".xz":
+        return TextIOWrapper(lzma.open(path, "wb"), encoding="utf-8", newline="\n")
+    if suffix == ".zst":
+        import zstandard
+
+        return zstandard.open(path, "wt", encoding="utf-8", newline="\n")
+    return path.open("w", encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Write a file aside and move it into place when the block ends well.
+
+    path (Path): The file to be; its folder is made.
+    YIELDS (Path): Where to write, with the same suffixes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _open_bytes(path: Path) -> IO[bytes]:
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return gzip.open(path, "rb")
+    if suffix == ".xz":
+        return lzma.open(path, "rb")
+    if suffix == ".zst":
+        import zstandard
+
+        # Tools that append write one frame after another; by default all but the first would be lost.
+        decompressor = zstandard.ZstdDecompressor()
+        return BufferedReader(decompressor.stream_reader(path.open("rb"), read_across_frames=True))
+    return path.open("rb")
+
+
+def _damages(path: Path) -> tuple[type[Exception], ...]:
+    """What the decompressor of a file raises when its input is damaged or cut."""
+    if path.suffix.lower() == ".zst":
+        import zstandard
+
+        return (zstandard.ZstdError,)
+    return (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
