@@ -33,8 +33,7 @@ class Errors(metaclass=_Coded):
     S106 = "The segmenter {name!r} changed the text {text!r}: its words join to {joined!r}. Its words must cover the text exactly, in order."
     S107 = "The special case {string!r} cannot match: the tokenizer cuts it into {parts} before rules apply. Add a case for one of these parts."
     S201 = (
-        "No corpus at {path}. Give a file, a folder that holds files ending in {suffixes}, or a glob that "
-        "finds some."
+        "No corpus at {path}. Give a file, a folder that holds files ending in {suffixes}, or a glob that finds some."
     )
     S202 = "Unknown kind of corpus: {path}. Rename it to end in one of {suffixes}, or name the format."
     S203 = "{path}, line {line}: not JSON ({reason}). Each line must hold one JSON object."
@@ -43,10 +42,7 @@ class Errors(metaclass=_Coded):
         "{path}, line {line}: bad spans. 'spans' must be a list of objects with 'start' and 'end' (whole "
         "numbers, in characters) and 'label' (a string)."
     )
-    S206 = (
-        "{path}, line {line}: the text has half of a surrogate pair, which no UTF-8 file can hold. Mend "
-        "its escapes."
-    )
+    S206 = "{path}, line {line}: the text has half of a surrogate pair, which no UTF-8 file can hold. Mend its escapes."
     S207 = "{path}, line {line}: not UTF-8 ({reason}). Convert the file to UTF-8."
     S208 = "{path}, line {line}: the compressed file is cut short or damaged ({reason}). Get it again."
     S209 = (
@@ -55,42 +51,32 @@ class Errors(metaclass=_Coded):
     )
     S210 = "{path} is not a DocBin ({reason}). Write it with DocBin.to_disk or `spacy convert`."
     S211 = "Unknown tag scheme {scheme!r}. Known: {schemes}."
-    S212 = (
-        "SpanCorpus has no path. Give one in the config, or on the command line: --paths.train "
-        "corpus.jsonl."
-    )
+    S212 = "SpanCorpus has no path. Give one in the config, or on the command line: --paths.train corpus.jsonl."
     S213 = "A span is {problem}: {example}. Mend the corpus, or set misaligned to warn or expand."
     S214 = "misaligned must be one of {values}, not {value!r}."
-    S215 = (
-        "Gold has {gold} documents and predictions have {predicted}. Score the same documents in the same "
-        "order."
-    )
+    S215 = "Gold has {gold} documents and predictions have {predicted}. Score the same documents in the same order."
     S216 = "F1 on unseen entities needs the texts: give one a document ({documents}), not {texts}."
     S217 = "{path} exists. Give another output, or --force to replace it."
     S220 = "No corpus named {name!r}. Known: {names}."
     S221 = "{name} has no split {split!r}. It has: {splits}."
-    S222 = (
-        "{path} is not the file that the recipes were made with (sha256 {found}, expected {expected}). Get "
-        "it again."
-    )
+    S222 = "{path} is not the file that the recipes were made with (sha256 {found}, expected {expected}). Get it again."
     S223 = (
         "{name} cannot be downloaded ({reason}). Its source is {source} (licence: {licence}); put the "
         "converted file at {path} under the folder in SAMARKAND_DATA."
     )
-    S224 = (
-        "Download of {name} failed: {url} ({reason}). Check the connection, or set SAMARKAND_DATA to a "
-        "local copy."
-    )
-    S225 = (
-        "{url} has changed (sha256 {found}, expected {expected}). Nothing was kept; report it to the "
-        "maintainers."
-    )
+    S224 = "Download of {name} failed: {url} ({reason}). Check the connection, or set SAMARKAND_DATA to a local copy."
+    S225 = "{url} has changed (sha256 {found}, expected {expected}). Nothing was kept; report it to the maintainers."
     S301 = "The subword encoder has no context {context!r}; choose one of: {known}."
     S320 = (
         "Cannot load the {part} of {name!r}: {reason}. Give a folder or a hub name that holds a "
         "tokenizer.json and safetensors weights (save others with save_pretrained), and check the "
         "connection for hub names."
     )
+    S302 = (
+        "No pretrained encoder {name!r}: it is neither bundled ({bundled}) nor a folder with encoder.json and "
+        "encoder.safetensors. Mend the encoder's setting 'pretrained', or set it to null."
+    )
+    S303 = "The pretrained encoder {name!r} has other sizes than the config. Set these in the config: {sizes}."
     S321 = (
         "The saved weights do not fit {network}: missing {missing}; unexpected {unexpected}; "
         "other shape {shapes}. Load them with the config they were saved with, or train again."
@@ -122,10 +108,7 @@ class Errors(metaclass=_Coded):
         "The tokenizer has {pieces} pieces, but the encoder has vectors for {rows}. "
         "Take both from one checkpoint, or leave vocab_size out of transformer_config."
     )
-    S331 = (
-        "The encoder's vectors have {found} dimensions, not width = {width}. Set width to {found}, or leave "
-        "it out."
-    )
+    S331 = "The encoder's vectors have {found} dimensions, not width = {width}. Set width to {found}, or leave it out."
     S501 = "No such input: {path}. Name a file, a folder, a glob that matches something, or - for standard input."
     S502 = "Unknown kind of file: {path}. Rename it to one of the known endings: {endings}."
     S503 = "Nothing to annotate in {inputs}: no file there has a known ending ({endings})."
@@ -141,7 +124,9 @@ class Errors(metaclass=_Coded):
         "A worker process died (exit code {code}) while it annotated {place}. The output of this file was not kept. "
         "Look for memory use or a crash in native code there; smaller --batch-size and --n-process need less memory."
     )
-    S510 = "A worker process died (exit code {code}) before it was ready. A script that annotates needs a __main__ guard."
+    S510 = (
+        "A worker process died (exit code {code}) before it was ready. A script that annotates needs a __main__ guard."
+    )
     S511 = "Cannot write {path}: {reason}. Nothing incomplete was left under this name. Free the disk or choose another folder."
     S512 = "Cannot read {path}: {reason}. Check that it exists and that you may read it."
     S513 = "No GPU {gpu_id}: {reason}. Leave --gpu-id out to use the CPU, or install the extra: samarkand[gpu]."
@@ -153,7 +138,9 @@ class Errors(metaclass=_Coded):
     S524 = "Not a row of this table: {reason}. Mend its quotes or its separators."
     S525 = "Damaged or cut short, and unreadable from here on: {reason}. Get the file again."
     S526 = "The text has half of a surrogate pair, which no UTF-8 file can hold. Mend its escapes."
-    S527 = "The text has {length} characters, more than the {max_length} of nlp.max_length. Split it, or raise that limit."
+    S527 = (
+        "The text has {length} characters, more than the {max_length} of nlp.max_length. Split it, or raise that limit."
+    )
     S528 = "The component {name!r} failed: {reason}."
     S529 = "The component {name!r} gave no document back."
     S530 = "The annotated document cannot be written in this format: {reason}."
@@ -188,18 +175,11 @@ class Warnings(metaclass=_Coded):
         "First: {example}. Offsets count characters from 0, the end exclusive."
     )
     SW205 = (
-        "{count} sentences of {path} have tokens that are not in their `# text` line; the tokens were "
-        "joined instead."
+        "{count} sentences of {path} have tokens that are not in their `# text` line; the tokens were joined instead."
     )
     SW206 = "{count} lines of {path} have a tag but no token and were left out."
-    SW207 = (
-        "{count} spans were left out of {path}: tags cannot say spans that overlap or split a token. Use "
-        "JSONL."
-    )
-    SW208 = (
-        "{count} of {spans} spans in {path} had blanks at their edges, which were cut: {labels}. First: "
-        "{example}."
-    )
+    SW207 = "{count} spans were left out of {path}: tags cannot say spans that overlap or split a token. Use JSONL."
+    SW208 = "{count} of {spans} spans in {path} had blanks at their edges, which were cut: {labels}. First: {example}."
     SW209 = (
         "{count} of {documents} documents in {path}, with {spans} spans, have over {max_length} tokens and "
         "were left out. Split them, or raise max_length."

@@ -77,7 +77,7 @@ def make_ricon_ner(
     max_width (Optional[int]): Widest span in tokens; None takes it from the training data.
     beta (float): Weight of the agnostic branch in a span's score; 0 leaves the decision to the aware branch.
     threshold (float): Least score of a span that is kept, 0 to 1.
-    keep_existing (bool): Entities set before this pipe (an `entity_ruler`) win over the model's; False: the model's win.
+    keep_existing (bool): Entities set before this pipe (an `entity_ruler`) win; False: the model's win.
     loss_weights (dict): Weights of the terms "aware", "agnostic" and "orthogonality".
     scorer (Optional[Callable]): Scoring function.
     RETURNS (RiconNer): The pipe.
@@ -257,9 +257,7 @@ class RiconNer(TrainablePipe):
         losses[self.name] += loss
         return losses
 
-    def get_loss(
-        self, examples: Iterable[Example], scores: list[SpanScores]
-    ) -> tuple[float, list[SpanScores]]:
+    def get_loss(self, examples: Iterable[Example], scores: list[SpanScores]) -> tuple[float, list[SpanScores]]:
         """The objective and its gradients.
 
         examples (Iterable[Example]): The batch.
@@ -353,9 +351,7 @@ class RiconNer(TrainablePipe):
             self.cfg["max_width"] = _least_width(widths, total)
         wide = sum(count for width, count in widths.items() if width > self.max_width)
         if wide:
-            message = Warnings.SW401.format(
-                wide=wide, total=total, max_width=self.max_width, longest=max(widths)
-            )
+            message = Warnings.SW401.format(wide=wide, total=total, max_width=self.max_width, longest=max(widths))
             warnings.warn(message, SamarkandWarning, stacklevel=3)
 
     def _where(self) -> str:
@@ -403,7 +399,11 @@ def _without_conflicts(spans: list[Span], winners: list[Span], *, nested: bool) 
     if not nested:
         taken = {i for winner in winners for i in range(winner.start, winner.end)}
         return [span for span in spans if taken.isdisjoint(range(span.start, span.end))]
-    return [span for span in spans if not any(spans_cross(span.start, span.end, winner.start, winner.end) for winner in winners)]
+    return [
+        span
+        for span in spans
+        if not any(spans_cross(span.start, span.end, winner.start, winner.end) for winner in winners)
+    ]
 
 
 def _reading_order(span: Span) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import numpy as np
 import spacy
 from spacy.language import Language
 
-from .files import open_text
+from .files import numbered_lines
 
 
 def collect_tokens(nlp: Language, lines: Iterator[str], budget: int) -> Iterator[list[str]]:
@@ -69,13 +69,11 @@ def write_corpus(nlp: Language, sources: dict[Path, int], output: Path) -> dict[
 
 def _spread(path: Path, budget: int) -> Iterator[str]:
     """Every n-th line, n such that about `budget` tokens come from all over the file."""
-    with open_text(path) as file:
-        tokens = sum(_estimate(line) for line in file)
+    tokens = sum(_estimate(line) for _, line in numbered_lines(path))
     step = max(1, tokens // max(1, budget))
-    with open_text(path) as file:
-        for number, line in enumerate(file):
-            if number % step == 0:
-                yield line.rstrip("\n")
+    for number, line in numbered_lines(path):
+        if number % step == 0:
+            yield line
 
 
 def _estimate(line: str) -> int:
@@ -89,9 +87,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m samarkand.corpora.pretraining", description=__doc__)
     parser.add_argument("raw", type=Path, help="folder of NAME.txt.xz files")
     parser.add_argument("output", type=Path, help="folder to write to")
-    parser.add_argument(
-        "shares", nargs="+", metavar="NAME=MILLIONS", help="million tokens to take of each file"
-    )
+    parser.add_argument("shares", nargs="+", metavar="NAME=MILLIONS", help="million tokens to take of each file")
     options = parser.parse_args(arguments)
     pairs = (share.partition("=") for share in options.shares)
     sources = {options.raw / f"{name}.txt.xz": int(float(millions) * 1e6) for name, _, millions in pairs}

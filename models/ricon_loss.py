@@ -38,27 +38,19 @@ def ricon_loss(output: RiconOutput, targets: Tensor, weights: LossWeights) -> Te
     loss = weights.aware * aware
     if weights.agnostic:
         is_entity = (labels != 0).float()
-        loss = loss + weights.agnostic * F.binary_cross_entropy_with_logits(
-            output.bounds[real].float(), is_entity
-        )
+        loss = loss + weights.agnostic * F.binary_cross_entropy_with_logits(output.bounds[real].float(), is_entity)
     return loss + weights.orthogonality * output.orthogonality
 
 
-def loss_and_gradients(
-    output: RiconOutput, targets: Tensor, weights: LossWeights
-) -> tuple[float, RiconOutput]:
+def loss_and_gradients(output: RiconOutput, targets: Tensor, weights: LossWeights) -> tuple[float, RiconOutput]:
     """The loss and its gradient with respect to each of the network's outputs.
 
     RETURNS (tuple[float, RiconOutput]): The loss, and gradients in the shapes of `output`.
     """
-    leaves = RiconOutput(
-        *(t.detach().requires_grad_() for t in (output.types, output.bounds, output.orthogonality))
-    )
+    leaves = RiconOutput(*(t.detach().requires_grad_() for t in (output.types, output.bounds, output.orthogonality)))
     with torch.enable_grad():
         loss = ricon_loss(leaves, targets, weights)
-    grads = torch.autograd.grad(
-        loss, (leaves.types, leaves.bounds, leaves.orthogonality), allow_unused=True
-    )
+    grads = torch.autograd.grad(loss, (leaves.types, leaves.bounds, leaves.orthogonality), allow_unused=True)
     filled = [
         torch.zeros_like(leaf) if grad is None else grad
         for leaf, grad in zip((leaves.types, leaves.bounds, leaves.orthogonality), grads)

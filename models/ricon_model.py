@@ -88,9 +88,7 @@ class SpanScores:
         device = self.output.bounds.device
         lengths = torch.tensor([len(w) for w in self.windows], device=device)
         starts = torch.arange(size, device=device)
-        own = torch.tensor(
-            [(w.own_start - w.start, w.own_end - w.start) for w in self.windows], device=device
-        )
+        own = torch.tensor([(w.own_start - w.start, w.own_end - w.start) for w in self.windows], device=device)
         owned = (starts >= own[:, :1]) & (starts < own[:, 1:])
         mask = span_mask(lengths, size, max_width) & owned.unsqueeze(-1)
         places, types, scores = (t.cpu().numpy() for t in candidate_spans(self.output, mask, beta))
@@ -102,9 +100,7 @@ class SpanScores:
         documents = np.array([w.sequence for w in self.windows], dtype=np.int64)[places[:, 0]]
         return documents, found
 
-    def loss(
-        self, gold: list[list[tuple[int, int, int]] | None], weights: LossWeights
-    ) -> tuple[float, SpanScores]:
+    def loss(self, gold: list[list[tuple[int, int, int]] | None], weights: LossWeights) -> tuple[float, SpanScores]:
         """Loss against gold spans, and its gradients.
 
         gold: For each document, (start, end exclusive, class from 1) in token offsets.
@@ -148,9 +144,7 @@ def forward(
         d_vectors = [np.zeros(vector.shape, dtype="f") for vector in vectors]
         for x, scores, grad in zip(inputs, results, grads):
             pairs = [
-                (y, dy)
-                for y, dy in zip(vars(scores.output).values(), vars(grad.output).values())
-                if y.requires_grad
+                (y, dy) for y, dy in zip(vars(scores.output).values(), vars(grad.output).values()) if y.requires_grad
             ]
             torch.autograd.backward([y for y, _ in pairs], [dy for _, dy in pairs])
             for row, w in zip(x.grad.cpu().numpy(), scores.windows):

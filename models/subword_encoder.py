@@ -5,7 +5,7 @@ Shapes: U distinct tokens, P pieces, B sequences, L tokens of the longest, H wid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,8 @@ class TokenBatch:
     """Sequences of tokens over a shared set of distinct tokens.
 
     hashes, words, shapes, pieces, offsets: As in `TokenFeatures`, as tensors; token 0 is the padding token.
-    index (int64, [B, L]): Place of each token among the distinct ones; 0 for padding.
+    index (int64, [B, L]): Place of each token among the distinct ones; 0 for padding, and within a sequence's
+        length for a masked token.
     lengths (int64, [B]): Tokens of each sequence.
     """
 
@@ -208,6 +209,7 @@ class SubwordEncoder(nn.Module):
     context (str): "cnn", "lstm" or "attention".
     depth (int): Context layers.
     dropout (float): Dropout of the embedding and of each layer.
+    token_dropout (float): Share of tokens that are read as masked while training.
     """
 
     def __init__(
@@ -220,10 +222,12 @@ class SubwordEncoder(nn.Module):
         bigram_width: int,
         context: str,
         depth: int,
-        dropout: float,
+        dropout: float = 0.0,
+        token_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.context = context
+        self.token_dropout = token_dropout
         self.embed = TokenEmbedding(
             sizes=sizes,
             embed_width=embed_width,
@@ -238,6 +242,9 @@ class SubwordEncoder(nn.Module):
     def forward(self, batch: TokenBatch) -> Tensor:
         """TokenBatch -> [B, L, H]; padding rows are zero."""
         mask = length_mask(batch.lengths, batch.index.shape[1])
+        if self.training and self.token_dropout:
+            kept = torch.rand(batch.index.shape, device=batch.index.device) >= self.token_dropout
+            batch = replace(batch, index=batch.index * kept)
         x = self.dropout(self.embed(batch))
         for layer in self.layers:
             if self.context == "lstm":

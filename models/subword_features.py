@@ -123,9 +123,7 @@ class FeatureTable:
         key = word.encode("utf-8", "surrogatepass")
         first, second = crc32(key), crc32(key, 0x5EED)
         shape = crc32(token_shape(text).encode()) % (SHAPE_ROWS - 1) + 1
-        self._fixed.extend(
-            (first, first % (sizes.word_rows - 1) + 1, second % (sizes.word_rows - 1) + 1, shape)
-        )
+        self._fixed.extend((first, first % (sizes.word_rows - 1) + 1, second % (sizes.word_rows - 1) + 1, shape))
         self._pieces.extend(
             crc32(piece.encode("utf-8", "surrogatepass"), 0xC0DE) % (sizes.piece_rows - 1) + 1
             for piece in token_pieces(word)

@@ -16,6 +16,7 @@ from thinc.types import Floats2d
 from torch import nn
 
 from ..errors import Errors
+from .pretrained import EncoderSizes, load_encoder
 from .subword_encoder import CONTEXTS, SubwordEncoder, TokenBatch
 from .subword_features import FeatureSizes, FeatureTable
 from .torch_shim import torch_model
@@ -36,7 +37,10 @@ def build_subword_encoder(
     context: str = "lstm",
     depth: int = 1,
     dropout: float = 0.2,
+    token_dropout: float = 0.1,
     max_batch_tokens: int = 8192,
+    pretrained: str | None = None,
+    half_storage: bool = False,
 ) -> Model[list[Doc], list[Floats2d]]:
     """A small encoder for CPUs that reads hashed words, character pieces, radicals, shapes and bigrams.
 
@@ -49,7 +53,11 @@ def build_subword_encoder(
     context (str): "cnn", "lstm" or "attention".
     depth (int): Context layers; 0 for none.
     dropout (float): Dropout while training.
+    token_dropout (float): Share of tokens that are read as masked while training.
     max_batch_tokens (int): Most tokens of one padded batch.
+    pretrained (Optional[str]): Weights to start from: a folder that pretraining wrote, or the name of a bundled
+        encoder ("subword_base"). Its sizes must be the ones above.
+    half_storage (bool): Save the weights in half the bytes, as float16.
     RETURNS (Model[list[Doc], list[Floats2d]]): The encoder; every document gets one row a token.
     RAISES (ValueError): S301 for an unknown context.
     """
@@ -69,8 +77,8 @@ def build_subword_encoder(
         None,
         name="subword_encoder",
         forward=forward,
-        init=partial(_init, config=config),
-        build=partial(build_network, dropout=dropout),
+        init=partial(_init, config=config, pretrained=pretrained),
+        build=partial(build_network, dropout=dropout, token_dropout=token_dropout),
         dims={"nO": width},
         attrs={
             "lexicon": Lexicon(FeatureSizes(word_rows, piece_rows)),
@@ -79,11 +87,9 @@ def build_subword_encoder(
     )
 
 
-def build_network(config: dict[str, Any], dropout: float) -> SubwordEncoder:
+def build_network(config: dict[str, Any], dropout: float, token_dropout: float) -> SubwordEncoder:
     """The torch network for a config of sizes."""
-    sizes = FeatureSizes(config["word_rows"], config["piece_rows"])
-    rest = {key: value for key, value in config.items() if key not in ("word_rows", "piece_rows")}
-    return SubwordEncoder(sizes=sizes, dropout=dropout, **rest)
+    return EncoderSizes(**config).build(dropout=dropout, token_dropout=token_dropout)
 
 
 class Lexicon:
@@ -167,8 +173,11 @@ def _token_batch(lexicon: Lexicon, sequences: list[np.ndarray], device: torch.de
     return TokenBatch.build(features, torch.from_numpy(index), torch.tensor(lengths), device)
 
 
-def _init(model: Model, X: Any = None, Y: Any = None, *, config: dict[str, Any]) -> None:
+def _init(model: Model, X: Any = None, Y: Any = None, *, config: dict[str, Any], pretrained: str | None) -> None:
+    if model.shims[0].is_built:
+        return
     # The seed of the config reaches this network through numpy, as it does thinc's own layers.
-    if not model.shims[0].is_built:
-        torch.manual_seed(int(np.random.randint(2**31)))
-        model.shims[0].build(config)
+    torch.manual_seed(int(np.random.randint(2**31)))
+    network = model.shims[0].build(config)
+    if pretrained is not None:
+        load_encoder(network, EncoderSizes(**config), pretrained)

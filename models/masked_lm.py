@@ -1,0 +1,224 @@
+"""Self-supervised pretraining of the small encoder: masked tokens are named from their surroundings.
+
+Runs on torch alone. A corpus is a file of token ids over a lexicon (see `corpora.pretraining`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .pretrained import EncoderSizes, save_encoder
+from .subword_encoder import SubwordEncoder, TokenBatch
+from .subword_features import FeatureSizes, FeatureTable
+
+
+@dataclass(frozen=True)
+class MaskedLMSettings:
+    """Settings of a training.
+
+    seconds (float): Wall time to train for; the learning rate falls to zero over it.
+    batch_tokens (int): Tokens of a batch.
+    learn_rate (float): Highest learning rate, after `warmup` steps.
+    warmup (int): Steps of linear warm-up.
+    mask (float): Share of the tokens that are masked, in runs of 1 to 3.
+    vocabulary (int): Commonest tokens that can be named; others are masked but not asked for.
+    candidates (int): Vocabulary entries that a step is scored against.
+    dropout (float): Dropout of the encoder.
+    seed (int): Seed of weights, masks and order.
+    """
+
+    seconds: float
+    batch_tokens: int = 4096
+    learn_rate: float = 3e-3
+    warmup: int = 200
+    mask: float = 0.2
+    vocabulary: int = 20000
+    candidates: int = 4096
+    dropout: float = 0.05
+    seed: int = 0
+
+
+@dataclass
+class TokenCorpus:
+    """Lines of tokens as ids over a lexicon sorted by falling frequency.
+
+    tokens (list[str]): The lexicon.
+    ids (int32, [N]): Ids of all lines after one another.
+    ends (int64, [lines]): Where each line ends in `ids`.
+    """
+
+    tokens: list[str]
+    ids: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def load(cls, folder: Path) -> TokenCorpus:
+        """Read what `corpora.pretraining` wrote."""
+        tokens = (folder / "tokens.txt").read_text(encoding="utf-8").split("\n")
+        return cls(tokens, np.load(folder / "ids.npy"), np.load(folder / "ends.npy"))
+
+    def batches(self, rng: np.random.Generator, batch_tokens: int, longest: int = 128) -> Iterator[Tensor]:
+        """Padded batches of lines of like length, without end: int64 [B, L], -1 for padding."""
+        lines = np.stack([np.concatenate([[0], self.ends[:-1]]), self.ends], axis=1)
+        while True:
+            pieces = [
+                (start, min(start + longest, end))
+                for begin, end in lines[rng.permutation(len(lines))].tolist()
+                for start in range(begin, end, longest)
+            ]
+            for first in range(0, len(pieces), 4096):
+                group = sorted(pieces[first : first + 4096], key=lambda piece: piece[1] - piece[0])
+                batches = list(_fill(group, batch_tokens))
+                for k in rng.permutation(len(batches)):
+                    yield self._pad(batches[k])
+
+    def _pad(self, pieces: list[tuple[int, int]]) -> Tensor:
+        size = max(end - start for start, end in pieces)
+        batch = np.full((len(pieces), size), -1, dtype=np.int64)
+        for row, (start, end) in zip(batch, pieces):
+            row[: end - start] = self.ids[start:end]
+        return torch.from_numpy(batch)
+
+
+class MaskedLM(nn.Module):
+    """An encoder that names masked tokens among sampled candidates.
+
+    encoder (SubwordEncoder): The encoder.
+    width (int): Width of its output.
+    vocabulary (int): Tokens that can be named, the commonest first.
+    """
+
+    def __init__(self, encoder: SubwordEncoder, *, width: int, vocabulary: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
+        self.names = nn.Embedding(vocabulary, width)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        nn.init.normal_(self.names.weight, std=width**-0.5)
+
+    def forward(self, batch: TokenBatch, asked: Tensor, targets: Tensor, candidates: Tensor) -> Tensor:
+        """Logits over the asked tokens' own names (column 0) and the candidates.
+
+        batch (TokenBatch): Tokens, masked ones at index 0.
+        asked (bool, [B, L]): Tokens to name; T of them.
+        targets (int64, [T]): Their ids.
+        candidates (int64, [K]): Ids to tell them from.
+        RETURNS (float, [T, 1 + K]): Scores corrected for how often a candidate is drawn; a candidate that is the
+            target itself is left out.
+        """
+        hidden = self.transform(self.encoder(batch)[asked])
+        own = (hidden * self.names(targets)).sum(-1, keepdim=True) + self.bias[targets].unsqueeze(-1)
+        others = hidden @ self.names(candidates).T + self.bias[candidates]
+        others = others.masked_fill(targets.unsqueeze(1) == candidates, -1e4)
+        drawn = _log_draws(torch.cat([targets.unsqueeze(1), candidates.expand(len(targets), -1)], 1), len(self.bias))
+        return torch.cat([own, others], dim=1) - drawn
+
+
+def train_masked_lm(
+    corpus: TokenCorpus,
+    sizes: EncoderSizes,
+    settings: MaskedLMSettings,
+    output: Path | None,
+    log: Path | None = None,
+) -> list[dict[str, float]]:
+    """Pretrain an encoder and save its weights.
+
+    corpus (TokenCorpus): The text.
+    sizes (EncoderSizes): The encoder.
+    settings (MaskedLMSettings): The training.
+    output (Optional[Path]): Folder for `encoder.safetensors` (fp32) and `encoder.json`, written every five minutes.
+    log (Optional[Path]): JSONL file that the curve is appended to.
+    RETURNS (list[dict]): The curve: step, tokens seen, seconds, loss and accuracy among the candidates.
+    """
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    vocabulary = min(settings.vocabulary, len(corpus.tokens))
+    model = MaskedLM(sizes.build(dropout=settings.dropout), width=sizes.width, vocabulary=vocabulary)
+    table = FeatureTable(FeatureSizes(sizes.word_rows, sizes.piece_rows))
+    for token in corpus.tokens:
+        table.add(token, token)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
+    curve: list[dict[str, float]] = []
+    began, saved, seen, sums = time.monotonic(), time.monotonic(), 0, np.zeros(3)
+    for step, ids in enumerate(corpus.batches(rng, settings.batch_tokens)):
+        elapsed = time.monotonic() - began
+        if elapsed > settings.seconds:
+            break
+        rate = min(1.0, (step + 1) / settings.warmup) * (1 - elapsed / settings.seconds)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learn_rate * rate
+        batch, asked, targets = _masked_batch(table, ids, settings.mask, vocabulary, rng)
+        candidates = _draw(settings.candidates, vocabulary, rng)
+        logits = model(batch, asked, targets, candidates)
+        loss = F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        seen += int(batch.lengths.sum())
+        sums += (loss.item(), (logits.argmax(1) == 0).float().mean().item(), 1)
+        if sums[2] == 100:
+            row = {"step": step + 1, "tokens": seen, "seconds": round(elapsed, 1)}
+            row |= {"loss": round(sums[0] / 100, 4), "accuracy": round(sums[1] / 100, 4)}
+            curve.append(row)
+            if log:
+                with log.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+            sums[:] = 0
+        if output and time.monotonic() - saved > 300:
+            save_encoder(model.encoder, sizes, output)
+            saved = time.monotonic()
+    if output:
+        save_encoder(model.encoder, sizes, output)
+    return curve
+
+
+def _fill(pieces: list[tuple[int, int]], batch_tokens: int) -> Iterator[list[tuple[int, int]]]:
+    batch: list[tuple[int, int]] = []
+    for piece in pieces:
+        if batch and (len(batch) + 1) * (piece[1] - piece[0]) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(piece)
+    if batch:
+        yield batch
+
+
+def _masked_batch(
+    table: FeatureTable, ids: Tensor, share: float, vocabulary: int, rng: np.random.Generator
+) -> tuple[TokenBatch, Tensor, Tensor]:
+    """Mask runs of 1 to 3 tokens; ask for those that have a name."""
+    real = ids >= 0
+    lengths = real.sum(1)
+    begins = torch.from_numpy(rng.random(tuple(ids.shape))) < share / 2
+    longer = torch.from_numpy(rng.integers(1, 4, tuple(ids.shape)))
+    masked = begins.clone()
+    for k in (1, 2):
+        masked[:, k:] |= begins[:, :-k] & (longer[:, :-k] > k)
+    masked &= real
+    asked = masked & (ids < vocabulary)
+    distinct, inverse = np.unique(ids[real].numpy(), return_inverse=True)
+    index = torch.full_like(ids, -1)
+    index[real] = torch.from_numpy(inverse)
+    index[masked] = -1
+    batch = TokenBatch.build(table.take(distinct), index, lengths, torch.device("cpu"))
+    return batch, asked, ids[asked]
+
+
+def _log_draws(ids: Tensor, vocabulary: int) -> Tensor:
+    """Log probability that `_draw` gives these ids (log-uniform over the ranks)."""
+    return torch.log(torch.log1p(1.0 / (ids + 1.0)) / np.log(vocabulary + 1.0))
+
+
+def _draw(count: int, vocabulary: int, rng: np.random.Generator) -> Tensor:
+    ranks = np.exp(rng.random(count) * np.log(vocabulary + 1.0)).astype(np.int64) - 1
+    return torch.from_numpy(ranks.clip(0, vocabulary - 1))
