@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .subword_features import SHAPE_ROWS, FeatureSizes, TokenFeatures
 
-CONTEXTS = ("cnn", "lstm", "attention")
+CONTEXTS = ("lstm", "cnn", "attention")
 _BIGRAM_MULTIPLIER = 0x9E3779B1
 
 
@@ -95,34 +95,26 @@ class TokenEmbedding(nn.Module):
         self.shapes = nn.Embedding(SHAPE_ROWS, shape_width, padding_idx=0)
         self.project = nn.Linear(2 * embed_width + shape_width, width)
         self.bigrams = nn.Embedding(max(bigram_rows, 1), bigram_width, padding_idx=0)
-        self.project_bigrams = nn.Linear(2 * bigram_width, width, bias=False)
-        self.norm = nn.LayerNorm(width)
+        self.project_before = nn.Linear(bigram_width, width, bias=False)
+        self.project_after = nn.Linear(bigram_width, width, bias=False)
         for table in (self.words, self.pieces, self.shapes, self.bigrams):
             nn.init.normal_(table.weight, std=0.1)
             with torch.no_grad():
                 table.weight[0].zero_()
 
-    def forward(self, batch: TokenBatch) -> Tensor:
-        """TokenBatch -> [B, L, H]; padding rows hold the vector of the padding token."""
+    def forward(self, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """TokenBatch -> tokens alone, bigrams with the token before, bigrams with the token after: [B, L, H] each."""
         # Distinct tokens are embedded once, then spread over the sequences.
         distinct = torch.cat(
-            [
-                self.words(batch.words),
-                self.pieces(batch.pieces, batch.offsets),
-                self.shapes(batch.shapes),
-            ],
-            dim=-1,
+            [self.words(batch.words), self.pieces(batch.pieces, batch.offsets), self.shapes(batch.shapes)], dim=-1
         )
-        x = F.embedding(batch.index, self.project(distinct))
-        if self.bigram_rows:
-            x = x + self._embed_bigrams(batch)
-        return self.norm(x)
-
-    def _embed_bigrams(self, batch: TokenBatch) -> Tensor:
+        tokens = F.embedding(batch.index, self.project(distinct))
+        if not self.bigram_rows:
+            return tokens, torch.zeros_like(tokens), torch.zeros_like(tokens)
         hashes = F.pad(batch.hashes[batch.index], (1, 1))  # [B, L + 2]
         mixed = (hashes[:, :-1] * _BIGRAM_MULTIPLIER + hashes[:, 1:]) % (2**31 - 1)
         vectors = self.bigrams(mixed % (self.bigram_rows - 1) + 1)  # [B, L + 1, bigram_width]
-        return self.project_bigrams(torch.cat([vectors[:, :-1], vectors[:, 1:]], dim=-1))
+        return tokens, self.project_before(vectors[:, :-1]), self.project_after(vectors[:, 1:])
 
 
 class ConvLayer(nn.Module):
@@ -162,11 +154,12 @@ class BiLSTM(nn.Module):
         self.ahead = nn.LSTM(nI, nO // 2, batch_first=True)
         self.back = nn.LSTM(nI, nO // 2, batch_first=True)
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """x [B, L, nI], lengths [B] -> [B, L, nO]."""
+    def forward(self, x: Tensor, lengths: Tensor, x_back: Tensor | None = None) -> Tensor:
+        """x [B, L, nI], lengths [B], and what the backward direction reads if not x -> [B, L, nO]."""
+        x_back = x if x_back is None else x_back
         flip = _reversed_places(lengths, x.shape[1]).unsqueeze(-1)
         ahead, _ = self.ahead(x)
-        back, _ = self.back(x.gather(1, flip.expand_as(x)))
+        back, _ = self.back(x_back.gather(1, flip.expand_as(x_back)))
         return torch.cat([ahead, back.gather(1, flip.expand_as(back))], dim=-1)
 
 
@@ -235,6 +228,7 @@ class SubwordEncoder(nn.Module):
             bigram_width=bigram_width,
             width=width,
         )
+        self.norm_embed = nn.LayerNorm(width)
         self.dropout = SharedDropout(dropout)
         self.layers = nn.ModuleList(_context_layer(context, width, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
@@ -242,16 +236,39 @@ class SubwordEncoder(nn.Module):
     def forward(self, batch: TokenBatch) -> Tensor:
         """TokenBatch -> [B, L, H]; padding rows are zero."""
         mask = length_mask(batch.lengths, batch.index.shape[1])
+        tokens, before, after = self._embed(batch)
+        x = self.dropout(self.norm_embed(tokens + before + after))
+        for k, layer in enumerate(self.layers):
+            if self.context != "lstm":
+                x = layer(x, mask)
+            elif k == 0:
+                x = x + self.dropout(self._directed(layer, batch.lengths, tokens, before, after))
+            else:
+                x = x + self.dropout(layer(x, batch.lengths))
+        return self.norm(x) * mask.unsqueeze(-1)
+
+    def outside(self, batch: TokenBatch) -> Tensor:
+        """What the first BiLSTM knows of each token without having read it: TokenBatch -> [B, L, H].
+
+        The forward half is the state before the token, the backward half the state after it; neither has seen the
+        token, nor a bigram of which it is part. Only for the context "lstm".
+        """
+        tokens, before, after = self._embed(batch)
+        states = self._directed(self.layers[0], batch.lengths, tokens, before, after)
+        states = states * length_mask(batch.lengths, batch.index.shape[1]).unsqueeze(-1)
+        ahead, back = states.chunk(2, dim=-1)
+        return torch.cat([F.pad(ahead[:, :-1], (0, 0, 1, 0)), F.pad(back[:, 1:], (0, 0, 0, 1))], dim=-1)
+
+    def _embed(self, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
         if self.training and self.token_dropout:
             kept = torch.rand(batch.index.shape, device=batch.index.device) >= self.token_dropout
             batch = replace(batch, index=batch.index * kept)
-        x = self.dropout(self.embed(batch))
-        for layer in self.layers:
-            if self.context == "lstm":
-                x = x + self.dropout(layer(x, batch.lengths))
-            else:
-                x = layer(x, mask)
-        return self.norm(x) * mask.unsqueeze(-1)
+        return self.embed(batch)
+
+    def _directed(self, layer: BiLSTM, lengths: Tensor, tokens: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        """Each direction reads the bigrams that it has come past."""
+        ahead, back = self.norm_embed(tokens + before), self.norm_embed(tokens + after)
+        return layer(self.dropout(ahead), lengths, self.dropout(back))
 
 
 def _context_layer(context: str, width: int, dropout: float) -> nn.Module:

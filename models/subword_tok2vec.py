@@ -28,7 +28,7 @@ WINDOW, OVERLAP = 512, 64
 
 @registry.architectures("samarkand.SubwordEncoder.v1")
 def build_subword_encoder(
-    width: int = 160,
+    width: int = 192,
     embed_width: int = 128,
     word_rows: int = 24000,
     piece_rows: int = 24000,

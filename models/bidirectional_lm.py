@@ -1,4 +1,7 @@
-"""Self-supervised pretraining of the small encoder: masked tokens are named from their surroundings.
+"""Self-supervised pretraining of the small encoder: each token is named from what stands before and after it.
+
+A bidirectional language model with one BiLSTM, in the manner of Peters et al. 2018, whose two halves are read
+together: neither has seen the token, so that every token is a training signal, not only masked ones.
 
 Runs on torch alone. A corpus is a file of token ids over a lexicon (see `corpora.pretraining`).
 """
@@ -22,27 +25,25 @@ from .subword_features import FeatureSizes, FeatureTable
 
 
 @dataclass(frozen=True)
-class MaskedLMSettings:
+class BidirectionalLMSettings:
     """Settings of a training.
 
     seconds (float): Wall time to train for; the learning rate falls to zero over it.
     batch_tokens (int): Tokens of a batch.
     learn_rate (float): Highest learning rate, after `warmup` steps.
     warmup (int): Steps of linear warm-up.
-    mask (float): Share of the tokens that are masked, in runs of 1 to 3.
-    vocabulary (int): Commonest tokens that can be named; others are masked but not asked for.
+    vocabulary (int): Commonest tokens that can be named; others are read but not asked for.
     candidates (int): Vocabulary entries that a step is scored against.
     dropout (float): Dropout of the encoder.
     seed (int): Seed of weights, masks and order.
     """
 
     seconds: float
-    batch_tokens: int = 4096
-    learn_rate: float = 3e-3
+    batch_tokens: int = 2048
+    learn_rate: float = 5e-3
     warmup: int = 200
-    mask: float = 0.2
     vocabulary: int = 20000
-    candidates: int = 4096
+    candidates: int = 2048
     dropout: float = 0.05
     seed: int = 0
 
@@ -89,8 +90,8 @@ class TokenCorpus:
         return torch.from_numpy(batch)
 
 
-class MaskedLM(nn.Module):
-    """An encoder that names masked tokens among sampled candidates.
+class BidirectionalLM(nn.Module):
+    """An encoder that names tokens among sampled candidates.
 
     encoder (SubwordEncoder): The encoder.
     width (int): Width of its output.
@@ -108,14 +109,14 @@ class MaskedLM(nn.Module):
     def forward(self, batch: TokenBatch, asked: Tensor, targets: Tensor, candidates: Tensor) -> Tensor:
         """Logits over the asked tokens' own names (column 0) and the candidates.
 
-        batch (TokenBatch): Tokens, masked ones at index 0.
+        batch (TokenBatch): The tokens.
         asked (bool, [B, L]): Tokens to name; T of them.
         targets (int64, [T]): Their ids.
         candidates (int64, [K]): Ids to tell them from.
         RETURNS (float, [T, 1 + K]): Scores corrected for how often a candidate is drawn; a candidate that is the
             target itself is left out.
         """
-        hidden = self.transform(self.encoder(batch)[asked])
+        hidden = self.transform(self.encoder.outside(batch)[asked])
         own = (hidden * self.names(targets)).sum(-1, keepdim=True) + self.bias[targets].unsqueeze(-1)
         others = hidden @ self.names(candidates).T + self.bias[candidates]
         others = others.masked_fill(targets.unsqueeze(1) == candidates, -1e4)
@@ -123,10 +124,10 @@ class MaskedLM(nn.Module):
         return torch.cat([own, others], dim=1) - drawn
 
 
-def train_masked_lm(
+def train_bidirectional_lm(
     corpus: TokenCorpus,
     sizes: EncoderSizes,
-    settings: MaskedLMSettings,
+    settings: BidirectionalLMSettings,
     output: Path | None,
     log: Path | None = None,
 ) -> list[dict[str, float]]:
@@ -134,7 +135,7 @@ def train_masked_lm(
 
     corpus (TokenCorpus): The text.
     sizes (EncoderSizes): The encoder.
-    settings (MaskedLMSettings): The training.
+    settings (BidirectionalLMSettings): The training.
     output (Optional[Path]): Folder for `encoder.safetensors` (fp32) and `encoder.json`, written every five minutes.
     log (Optional[Path]): JSONL file that the curve is appended to.
     RETURNS (list[dict]): The curve: step, tokens seen, seconds, loss and accuracy among the candidates.
@@ -142,7 +143,7 @@ def train_masked_lm(
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     vocabulary = min(settings.vocabulary, len(corpus.tokens))
-    model = MaskedLM(sizes.build(dropout=settings.dropout), width=sizes.width, vocabulary=vocabulary)
+    model = BidirectionalLM(sizes.build(dropout=settings.dropout), width=sizes.width, vocabulary=vocabulary)
     table = FeatureTable(FeatureSizes(sizes.word_rows, sizes.piece_rows))
     for token in corpus.tokens:
         table.add(token, token)
@@ -156,7 +157,7 @@ def train_masked_lm(
         rate = min(1.0, (step + 1) / settings.warmup) * (1 - elapsed / settings.seconds)
         for group in optimizer.param_groups:
             group["lr"] = settings.learn_rate * rate
-        batch, asked, targets = _masked_batch(table, ids, settings.mask, vocabulary, rng)
+        batch, asked, targets = _asked_batch(table, ids, vocabulary)
         candidates = _draw(settings.candidates, vocabulary, rng)
         logits = model(batch, asked, targets, candidates)
         loss = F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
@@ -193,24 +194,14 @@ def _fill(pieces: list[tuple[int, int]], batch_tokens: int) -> Iterator[list[tup
         yield batch
 
 
-def _masked_batch(
-    table: FeatureTable, ids: Tensor, share: float, vocabulary: int, rng: np.random.Generator
-) -> tuple[TokenBatch, Tensor, Tensor]:
-    """Mask runs of 1 to 3 tokens; ask for those that have a name."""
+def _asked_batch(table: FeatureTable, ids: Tensor, vocabulary: int) -> tuple[TokenBatch, Tensor, Tensor]:
+    """Ask for every token that has a name."""
     real = ids >= 0
-    lengths = real.sum(1)
-    begins = torch.from_numpy(rng.random(tuple(ids.shape))) < share / 2
-    longer = torch.from_numpy(rng.integers(1, 4, tuple(ids.shape)))
-    masked = begins.clone()
-    for k in (1, 2):
-        masked[:, k:] |= begins[:, :-k] & (longer[:, :-k] > k)
-    masked &= real
-    asked = masked & (ids < vocabulary)
+    asked = real & (ids < vocabulary)
     distinct, inverse = np.unique(ids[real].numpy(), return_inverse=True)
     index = torch.full_like(ids, -1)
     index[real] = torch.from_numpy(inverse)
-    index[masked] = -1
-    batch = TokenBatch.build(table.take(distinct), index, lengths, torch.device("cpu"))
+    batch = TokenBatch.build(table.take(distinct), index, real.sum(1), torch.device("cpu"))
     return batch, asked, ids[asked]
 
 

@@ -1,0 +1,237 @@
+"""NER by RICON, by a CRF on the same encoder and by spaCy's own `ner`, on the same splits.
+
+    python benchmarks/ner.py --dataset zh-resume --system ricon --seed 0
+
+Each run trains to convergence on the training split, takes the best step by the development split and scores the
+test split once: exact-match micro F1 over character spans, misaligned and too wide gold spans counted as misses.
+Rows go to results/ner.json as they come; runs that are there are skipped unless --again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import spacy
+import torch
+from results_file import RESULTS, read_rows, row, show, write_rows
+from samarkand.corpora.assets import corpus_path
+from samarkand.corpora.records import read_records
+from samarkand.corpora.scoring import doc_spans, evaluate_spans, record_spans, surface_forms
+from spacy.cli.init_config import init_config
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import train
+from spacy.util import load_config
+from thinc.api import Config
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+SAMPLES = Path(__file__).parent.parent / "corpora" / "samples"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Where the splits of a corpus come from.
+
+    lang (str): Language of spaCy's pipeline.
+    nested (bool): Spans may contain one another.
+    test (str): Split that is tested on. When it is "dev", the last tenth of train takes the place of dev.
+    """
+
+    lang: str
+    nested: bool = False
+    test: str = "test"
+
+
+DATASETS = {
+    "zh-resume": Dataset("zh"),
+    "zh-msra": Dataset("zh"),
+    "zh-cluener": Dataset("zh", test="dev"),
+    "zh-cmeee": Dataset("zh", nested=True, test="dev"),
+    "ar-anercorp": Dataset("ar"),
+    "ar-caner": Dataset("ar"),
+    "ar-wojood-sample": Dataset("ar", nested=True),
+    "en-btc": Dataset("en"),
+    "sw-masakhaner2": Dataset("xx"),
+    "am-masakhaner1": Dataset("am"),
+}
+
+
+@dataclass(frozen=True)
+class System:
+    """A trained system.
+
+    label (str): Name in the rows.
+    train (str): What its weights come from, beside the training split.
+    settings (dict): Config values that differ from the recipe.
+    """
+
+    label: str
+    train: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+RAW = "train split; encoder pretrained by this project on open raw text"
+SYSTEMS = {
+    "ricon": System("samarkand/ricon_ner", RAW),
+    "ricon-scratch": System("samarkand/ricon_ner", "train split", {"paths.encoder": None}),
+    "ricon-no-aware": System("samarkand/ricon_ner, no aware branch", RAW, {"branches": "agnostic"}),
+    "ricon-no-agnostic": System("samarkand/ricon_ner, no agnostic branch", RAW, {"branches": "aware"}),
+    "ricon-no-orthogonality": System("samarkand/ricon_ner, no orthogonality", RAW, {"orthogonality": 0.0}),
+    "crf": System("samarkand encoder + CRF", RAW),
+    "spacy": System("spacy/ner", "train split"),
+}
+PLACES = {
+    "branches": "components.ricon_ner.model.branches",
+    "orthogonality": "components.ricon_ner.loss_weights.orthogonality",
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", nargs="+", choices=DATASETS, default=list(DATASETS))
+    parser.add_argument("--system", nargs="+", choices=SYSTEMS, default=["ricon", "crf", "spacy"])
+    parser.add_argument("--seed", nargs="+", type=int, default=[0])
+    parser.add_argument("--max-steps", type=int, default=0, help="0: the recipe's own, by size of the corpus")
+    parser.add_argument("--again", action="store_true", help="repeat runs whose rows are there")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="a few steps on the bundled samples, to prove it runs")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    if options.quick:
+        options.dataset, options.max_steps = ["samples"], 20
+    rows = []
+    for dataset in options.dataset:
+        for name in options.system:
+            for seed in options.seed:
+                if options.again or options.quick or not _is_done(SYSTEMS[name], dataset, seed):
+                    rows += measure(name, dataset, seed, options.max_steps)
+                    write_rows("ner", rows, options.results)
+    show(rows, "NER")
+
+
+def measure(name: str, dataset: str, seed: int, max_steps: int) -> list[dict[str, Any]]:
+    """Train one system on one corpus and score its test split.
+
+    name (str): Key of `SYSTEMS`.
+    dataset (str): Key of `DATASETS`, or "samples".
+    seed (int): Seed of weights and order.
+    max_steps (int): Steps; 0 for the recipe's.
+    RETURNS (list[dict]): Rows: F, precision, recall, F on unseen entities, tokens/s, training seconds.
+    """
+    system, kind = SYSTEMS[name], DATASETS.get(dataset, Dataset("xx"))
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        splits = _write_splits(dataset, kind, Path(folder))
+        config = _spacy_config(kind, splits) if name == "spacy" else _our_config(name, kind, splits)
+        config["training"]["seed"] = seed
+        config["system"]["seed"] = seed
+        steps = max_steps or _steps(splits["train"])
+        config["training"].update(max_steps=steps, patience=steps // 3, eval_frequency=max(1, steps // 40))
+        nlp = init_nlp(config)
+        train(nlp, Path(folder) / "model", stdout=sys.stderr, stderr=sys.stderr)
+        best = spacy.load(Path(folder) / "model" / "model-best")
+        seconds = time.perf_counter() - began
+        key = "ricon" if kind.nested and name.startswith("ricon") else None
+        scores, speed = _test(best, splits, key)
+    about = {
+        "seed": seed,
+        "train": system.train,
+        "split": kind.test,
+        "command": f"python benchmarks/ner.py --dataset {dataset} --system {name} --seed {seed}",
+        "note": "outermost spans only" if kind.nested and key is None else "",
+    }
+    values = {
+        "ents_f": scores.micro.f1,
+        "ents_p": scores.micro.precision,
+        "ents_r": scores.micro.recall,
+        "ents_f_unseen": scores.unseen.f1,
+    }
+    rows = [row(system.label, dataset, metric, 100 * value, **about) for metric, value in values.items()]
+    rows.append(row(system.label, dataset, "speed", speed, **{**about, "unit": "tokens/s"}))
+    rows.append(row(system.label, dataset, "training", seconds, **{**about, "unit": "s"}))
+    print(json.dumps({"system": name, "dataset": dataset, "seed": seed, **values}), flush=True)
+    return rows
+
+
+def _is_done(system: System, dataset: str, seed: int) -> bool:
+    return any(
+        (r["system"], r["train"], r["dataset"], r["seed"]) == (system.label, system.train, dataset, seed)
+        for r in read_rows("ner")
+    )
+
+
+def _write_splits(dataset: str, kind: Dataset, folder: Path) -> dict[str, Path]:
+    """Train, dev and test as JSONL files."""
+    if dataset == "samples":
+        records = [r for p in sorted(SAMPLES.glob("*.jsonl")) if p.stem != "nested" for r in read_records(p)]
+        splits = {"train": records, "dev": records[:20], "test": records[:20]}
+    else:
+        splits = {"train": list(read_records(corpus_path(dataset, "train")))}
+        splits["test"] = list(read_records(corpus_path(dataset, kind.test)))
+        if kind.test == "dev":
+            held = len(splits["train"]) // 10
+            splits["train"], splits["dev"] = splits["train"][:-held], splits["train"][-held:]
+        else:
+            splits["dev"] = list(read_records(corpus_path(dataset, "dev")))
+    paths = {}
+    for name, records in splits.items():
+        paths[name] = folder / f"{name}.jsonl"
+        lines = (json.dumps(record, ensure_ascii=False) for record in records if record["text"].strip())
+        paths[name].write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return paths
+
+
+def _our_config(name: str, kind: Dataset, splits: dict[str, Path]) -> Config:
+    nested = kind.nested and name != "crf"
+    overrides = {"paths.train": str(splits["train"]), "paths.dev": str(splits["dev"])}
+    overrides |= {PLACES.get(key, key): value for key, value in SYSTEMS[name].settings.items()}
+    config = load_config(CONFIGS / ("ricon_nested.cfg" if nested else "ricon_flat.cfg"), overrides, interpolate=False)
+    if name == "crf":
+        import crf_tagger
+
+        crf_tagger.put_in_place_of_ricon(config)
+    return config.interpolate()
+
+
+def _spacy_config(kind: Dataset, splits: dict[str, Path]) -> Config:
+    """spaCy's own recipe for `ner` on a CPU, with our tokenizer and reader so that only the model differs."""
+    config = init_config(lang=kind.lang, pipeline=["ner"], optimize="efficiency")
+    config["nlp"]["tokenizer"] = {"@tokenizers": "samarkand.ScriptTokenizer.v1", "norm": "full"}
+    # Chinese and some others read a setting that only their own tokenizer knows.
+    config["initialize"]["tokenizer"] = {}
+    for split in ("train", "dev"):
+        config["corpora"][split] = {"@readers": "samarkand.SpanCorpus.v1", "path": str(splits[split])}
+    return config.interpolate()
+
+
+def _steps(path: Path) -> int:
+    """Twenty passes over the corpus, within bounds."""
+    size = path.stat().st_size
+    return int(min(8000, max(3000, size / 150)))
+
+
+def _test(nlp: spacy.Language, splits: dict[str, Path], key: str | None) -> tuple[Any, float]:
+    records = list(read_records(splits["test"]))
+    texts = [record["text"] for record in records]
+    began = time.perf_counter()
+    docs = list(nlp.pipe(texts))
+    speed = sum(map(len, docs)) / (time.perf_counter() - began)
+    scores = evaluate_spans(
+        [record_spans(record) for record in records],
+        [doc_spans(doc, spans_key=key) for doc in docs],
+        texts=texts,
+        seen=surface_forms(read_records(splits["train"])),
+    )
+    return scores, speed
+
+
+if __name__ == "__main__":
+    main()
