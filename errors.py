@@ -25,13 +25,25 @@ class _Coded(type):
 
 class Errors(metaclass=_Coded):
     S001 = "No bundled pipeline named {name!r}. Bundled here: {names}. Pass a folder or an installed package to spacy.load."
-    S101 = "Unknown normalisation level {level!r} in the tokenizer's setting 'norm'. Use one of: {levels}."
-    S102 = "Unknown script {script!r} in the tokenizer's setting 'languages'. Use ISO 15924 codes among: {scripts}."
-    S103 = "spaCy has no language {lang!r}, which the tokenizer's setting 'languages' names for the script {script!r}. Use a spaCy language code, or 'xx' for the rules that all languages share."
-    S104 = "No word segmenter {name!r} for the tokenizer's setting 'han'. Use 'char', 'jieba', or the name of a function registered with @spacy.registry.misc."
-    S105 = "The word segmenter 'jieba' is not installed. Run `pip install jieba`, or set the tokenizer's setting 'han' to 'char'."
-    S106 = "The segmenter {name!r} changed the text {text!r}: its words join to {joined!r}. Its words must cover the text exactly, in order."
-    S107 = "The special case {string!r} cannot match: the tokenizer cuts it into {parts} before rules apply. Add a case for one of these parts."
+    S101 = "Unknown level {level!r} in the tokenizer's setting 'norm'. Use one of: {levels}."
+    S102 = "Unknown script {script!r} in the tokenizer's setting 'languages'. Use one of: {scripts}."
+    S103 = (
+        "spaCy has no language {lang!r}, named for the script {script!r} in the tokenizer's setting 'languages'. "
+        "Use a code that spaCy knows, or 'xx' for the rules that all languages share."
+    )
+    S104 = (
+        "No word segmenter {name!r} for the tokenizer's setting 'han'. Use 'char', 'jieba', or the name of a "
+        "function registered with @spacy.registry.misc."
+    )
+    S105 = "The word segmenter jieba is not installed. Run `pip install jieba`, or set the tokenizer's 'han' to 'char'."
+    S106 = (
+        "The word segmenter {name!r} changed the text {text!r}: its words join to {joined!r}. They must cover the "
+        "text exactly, in order."
+    )
+    S107 = (
+        "The special case {string!r} can never match: its text is cut into {parts} before special cases are "
+        "looked up. Add cases for those parts."
+    )
     S201 = (
         "No corpus at {path}. Give a file, a folder that holds files ending in {suffixes}, or a glob that finds some."
     )
@@ -66,6 +78,7 @@ class Errors(metaclass=_Coded):
     )
     S224 = "Download of {name} failed: {url} ({reason}). Check the connection, or set SAMARKAND_DATA to a local copy."
     S225 = "{url} has changed (sha256 {found}, expected {expected}). Nothing was kept; report it to the maintainers."
+    S226 = "{path}, line {line}: not a line of the format {format} ({reason}). Get the file again."
     S301 = "The subword encoder has no context {context!r}; choose one of: {known}."
     S320 = (
         "Cannot load the {part} of {name!r}: {reason}. Give a folder or a hub name that holds a "
@@ -109,28 +122,34 @@ class Errors(metaclass=_Coded):
         "Take both from one checkpoint, or leave vocab_size out of transformer_config."
     )
     S331 = "The encoder's vectors have {found} dimensions, not width = {width}. Set width to {found}, or leave it out."
-    S501 = "No such input: {path}. Name a file, a folder, a glob that matches something, or - for standard input."
+    S332 = "The config of {name!r} has no setting {unknown}. Remove it from transformer_config, or mend its name."
+    S501 = "No such input: {path}. Name a file, a folder, a glob that finds something, or - for standard input."
     S502 = "Unknown kind of file: {path}. Rename it to one of the known endings: {endings}."
     S503 = "Nothing to annotate in {inputs}: no file there has a known ending ({endings})."
     S504 = "Output exists already: {paths}. Pass --force to replace it, or another --output."
     S505 = "The output of {source} would replace the input {path}. Choose another --output."
-    S506 = "No column {column!r} in {path}. Its columns: {columns}. Name the one with the text with --text-field."
+    S506 = "No column {column!r} in {path}. Its columns: {columns}. Name the one of the text with --text-field."
     S507 = "Bad value for {name}: {value}. It must be {expected}."
     S508 = (
         "Cannot load the pipeline {model!r}: {reason}. Check its name or folder; "
         "if it needs functions of yours, name their file with --code."
     )
     S509 = (
-        "A worker process died (exit code {code}) while it annotated {place}. The output of this file was not kept. "
-        "Look for memory use or a crash in native code there; smaller --batch-size and --n-process need less memory."
+        "A worker process died (exit code {code}) while it annotated {place}; the output of this file was not "
+        "kept. Out of memory or a crash in native code: try a smaller --batch-size and --n-process, or leave out "
+        "these records."
     )
     S510 = (
         "A worker process died (exit code {code}) before it was ready. A script that annotates needs a __main__ guard."
     )
-    S511 = "Cannot write {path}: {reason}. Nothing incomplete was left under this name. Free the disk or choose another folder."
+    S511 = (
+        "Cannot write {path}: {reason}. Nothing incomplete was left under this name. "
+        "Make room, or choose another folder."
+    )
     S512 = "Cannot read {path}: {reason}. Check that it exists and that you may read it."
-    S513 = "No GPU {gpu_id}: {reason}. Leave --gpu-id out to use the CPU, or install the extra: samarkand[gpu]."
-    S514 = "The pipeline cannot be sent to worker processes: {reason}. Pass its name or folder instead, or n_process=1."
+    S513 = "No GPU {gpu_id}: {reason}. Leave out --gpu-id to use the CPU, or install samarkand[gpu]."
+    S514 = "The pipeline cannot be sent to worker processes: {reason}. Pass its name or folder, or n_process=1."
+    S515 = "The demo cannot annotate its sample in line {position}: {reason} Try another --model."
     S520 = "The record is not UTF-8: {reason}. Convert the file to UTF-8."
     S521 = "Not a JSON object: {reason}. Each line must hold one object."
     S522 = "The field {field!r} is missing. Name the one with the text with --text-field."
@@ -188,7 +207,7 @@ class Warnings(metaclass=_Coded):
         "A window of {window} pieces is longer than the encoder can read: {limit}, with its {special} "
         "special pieces set aside. Windows of {limit} with a stride of {stride} are used."
     )
-    SW501 = "{n} files in {folder} were left out, their endings are not known, such as {example}. Known: {endings}."
+    SW501 = "{n} files in {folder} were left out for their unknown endings, such as {example}. Known: {endings}."
     SW502 = (
         "{n} spans are not in the CoNLL files: a column of tags holds one flat layer (here {layer}). "
         "Name a group with --spans-key, or write JSONL to keep them all."
