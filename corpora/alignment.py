@@ -175,9 +175,7 @@ def _longest_first(pair: tuple[Span, dict[str, Any]]) -> tuple[int, int]:
     return pair[0].start - pair[0].end, pair[0].start
 
 
-def _bounds(
-    text: str, span: dict[str, Any], report: SpanReport, where: str, *, strict: bool
-) -> tuple[int, int] | None:
+def _bounds(text: str, span: dict[str, Any], report: SpanReport, where: str, *, strict: bool) -> tuple[int, int] | None:
     """The span's offsets without blanks at its edges, or None when nothing is left."""
     start, end = span["start"], span["end"]
     words = text[start:end] if 0 <= start < end <= len(text) else ""
@@ -191,9 +189,7 @@ def _bounds(
     return start, end
 
 
-def _problem(
-    problem: str, span: dict[str, Any], text: str, report: SpanReport, where: str, *, strict: bool
-) -> None:
+def _problem(problem: str, span: dict[str, Any], text: str, report: SpanReport, where: str, *, strict: bool) -> None:
     if strict:
         raise ValueError(Errors.S213.format(problem=problem, example=describe(span, text, where)))
     report.add(problem, span, text, where)

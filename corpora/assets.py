@@ -125,8 +125,7 @@ def corpus_path(name: str, split: str, *, cache: Path | None = None, opener: Ope
 
 def _corpus(name: str, entry: dict[str, Any]) -> Corpus:
     splits = {
-        split: Split(**{**fields, "files": tuple(fields.get("files", ()))})
-        for split, fields in entry["splits"].items()
+        split: Split(**{**fields, "files": tuple(fields.get("files", ()))}) for split, fields in entry["splits"].items()
     }
     return Corpus(name=name, **{**entry, "labels": tuple(entry["labels"]), "splits": splits})
 

@@ -51,7 +51,7 @@ def read_conll(
 
     Columns are separated by tabs or blanks; the first is the token and the last its tag, in any scheme of
     `tags.SCHEMES`. Files of five columns or more that number their tokens have token and tag in columns two
-    and three, as Universal NER has. Tokens are aligned with the text of a `# text = ...` line, if there is one.
+    and three, as Universal NER has. Tokens are aligned with the text of a `# text = ...` line where one is.
 
     path (Union[str, Path]): The file, plain or compressed.
     joiner (str): What joins the tokens of a sentence without a `# text` line.

@@ -8,11 +8,12 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader, TextIOWrapper
+from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, TextIO
+from typing import TextIO
 
 from ..errors import Errors
+from ..pipeline.compression import open_compressed
 
 __all__ = ["create_text", "numbered_lines", "replace_file", "stem_suffix"]
 
@@ -40,7 +41,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     number = 0
     try:
-        with _open_bytes(path) as file:
+        with open_compressed(str(path), path.suffix.lower().removeprefix(".")) as file:
             for raw in file:
                 number += 1
                 # Decoding line by line, not by buffer, is what makes the line number of an error right.
@@ -86,25 +87,10 @@ def replace_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _open_bytes(path: Path) -> IO[bytes]:
-    suffix = path.suffix.lower()
-    if suffix == ".gz":
-        return gzip.open(path, "rb")
-    if suffix == ".xz":
-        return lzma.open(path, "rb")
-    if suffix == ".zst":
-        import zstandard
-
-        # Tools that append write one frame after another; by default all but the first would be lost.
-        decompressor = zstandard.ZstdDecompressor()
-        return BufferedReader(decompressor.stream_reader(path.open("rb"), read_across_frames=True))
-    return path.open("rb")
-
-
 def _damages(path: Path) -> tuple[type[Exception], ...]:
     """What the decompressor of a file raises when its input is damaged or cut."""
     if path.suffix.lower() == ".zst":
         import zstandard
 
-        return (zstandard.ZstdError,)
+        return (EOFError, zstandard.ZstdError)
     return (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,6 +30,8 @@ SUFFIXES = {
     **dict.fromkeys(("conll", "conllu", "iob", "iob1", "iob2", "bio", "bioes", "bmes", "tsv"), "conll"),
 }
 FORMATS = {**SUFFIXES, "txt": "conll"}
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_records(
@@ -121,8 +124,9 @@ def _read_jsonl(path: Path) -> Iterator[Record]:
             continue
         try:
             record = json.loads(line)
-        except ValueError as err:
-            raise ValueError(Errors.S203.format(path=path, line=number, reason=err)) from None
+        except json.JSONDecodeError as err:
+            reason = f"{err.msg}, column {err.colno}"
+            raise ValueError(Errors.S203.format(path=path, line=number, reason=reason)) from None
         yield _checked(record, path, number)
 
 
@@ -130,7 +134,7 @@ def _checked(record: Any, path: Path, number: int) -> Record:
     """The record, with `spans` present; offsets are checked where spans meet tokens."""
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise ValueError(Errors.S204.format(path=path, line=number))
-    if not record["text"].isascii() and any("\ud800" <= char <= "\udfff" for char in record["text"]):
+    if _SURROGATE.search(record["text"]):
         raise ValueError(Errors.S206.format(path=path, line=number))
     spans = record.setdefault("spans", [])
     if not isinstance(spans, list) or not all(_is_span(span) for span in spans):

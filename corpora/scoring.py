@@ -85,9 +85,7 @@ def evaluate_spans(
     if len(gold) != len(predicted):
         raise ValueError(Errors.S215.format(gold=len(gold), predicted=len(predicted)))
     if seen is not None and (texts is None or len(texts) != len(gold)):
-        raise ValueError(
-            Errors.S216.format(documents=len(gold), texts="none" if texts is None else len(texts))
-        )
+        raise ValueError(Errors.S216.format(documents=len(gold), texts="none" if texts is None else len(texts)))
     scores = SpanScores(unseen=None if seen is None else Counts())
     known = frozenset(seen or ())
     for index, (gold_spans, predicted_spans) in enumerate(zip(gold, predicted)):

@@ -21,15 +21,15 @@ Record = dict[str, Any]
 
 
 def read_source(path: Path, *, format: str, **settings: Any) -> Iterator[Record]:
-    """Stream the records of a file as its publisher offers it.
+    """Stream the records of a file in its publisher's format.
 
     path (Path): The file.
     format (str): "conll", "spans-by-label" (CLUENER's JSON lines) or "character-tsv" (a zip of tables with a
         text of separated characters and a list of spans).
-    settings (Any): Settings of the reader: for "conll" those of `read_conll`, for "character-tsv" the `member`
-        of the zip file, its `renamed` labels.
+    settings (Any): Settings of the reader: for "conll" those of `read_conll`, for "character-tsv" the
+        `member` of the zip file and, where labels have other names, `renamed`.
     YIELDS (Dict[str, Any]): Records with `text`, `spans` and, for "conll", `tokens`.
-    RAISES (ValueError): S203, S209 with file and line for a broken line.
+    RAISES (ValueError): S209 or S226 with file and line for a broken line.
     """
     return _READERS[format](path, **settings)
 
@@ -46,13 +46,12 @@ def _read_spans_by_label(path: Path) -> Iterator[Record]:
                 for first, last in bounds
             ]
         except (ValueError, KeyError, AttributeError, TypeError) as err:
-            raise ValueError(Errors.S203.format(path=path, line=number, reason=err)) from None
+            message = Errors.S226.format(path=path, line=number, format="spans-by-label", reason=err)
+            raise ValueError(message) from None
         yield {"text": source["text"], "spans": sorted(spans, key=_by_offset)}
 
 
-def _read_character_tsv(
-    path: Path, *, member: str, renamed: dict[str, str] | None = None
-) -> Iterator[Record]:
+def _read_character_tsv(path: Path, *, member: str, renamed: dict[str, str] | None = None) -> Iterator[Record]:
     """Each line characters separated by blanks, a tab, and [(label, first, last), ...], last inclusive."""
     renamed = renamed or {}
     with zipfile.ZipFile(path) as archive, archive.open(member) as file:
@@ -66,8 +65,8 @@ def _read_character_tsv(
                     for label, first, last in ast.literal_eval(listed)
                 ]
             except (ValueError, SyntaxError, TypeError) as err:
-                where = f"{path}/{member}"
-                raise ValueError(Errors.S203.format(path=where, line=number, reason=err)) from None
+                message = Errors.S226.format(path=f"{path}/{member}", line=number, format="character-tsv", reason=err)
+                raise ValueError(message) from None
             yield {"text": "".join(characters.split(" ")), "spans": sorted(spans, key=_by_offset)}
 
 
