@@ -1,0 +1,208 @@
+"""The command line. Heavy imports wait until a command needs them, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import DEFAULT_PIPELINE, __version__
+from ..errors import SamarkandWarning
+
+FAILED = 1
+USAGE = 2
+QUARANTINED = 3
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="samarkand",
+    help="Multilingual NLP pipelines: entities in Arabic, Chinese, English and mixed text.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+
+class OutputFormat(str, Enum):
+    """Values of `--format`."""
+
+    jsonl = "jsonl"
+    parquet = "parquet"
+    docbin = "docbin"
+    conll = "conll"
+
+
+class TxtUnit(str, Enum):
+    """Values of `--txt-unit`."""
+
+    line = "line"
+    file = "file"
+
+
+def main() -> None:
+    """Entry point of the `samarkand` command."""
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"samarkand {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="Bundled pipeline, folder or installed package.")]
+GpuOption = Annotated[int, typer.Option("--gpu-id", "-g", help="GPU to use; -1 for the CPU.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.command("annotate")
+def annotate_cli(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders (recursive), globs, or - for standard input. "
+            "txt, jsonl, csv, tsv, parquet, spacy (DocBin), plain or gz, xz, zst; folders of `datasets`.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the output.", show_default=False)],
+    model: ModelOption = DEFAULT_PIPELINE,
+    output_format: Annotated[OutputFormat, typer.Option("--format", "-f", help="What to write.")] = OutputFormat.jsonl,
+    text_field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text",
+    txt_unit: Annotated[TxtUnit, typer.Option(help="What a document is in a .txt file.")] = TxtUnit.line,
+    spans_key: Annotated[
+        str | None, typer.Option(help="Group of doc.spans that CoNLL shows instead of doc.ents.")
+    ] = None,
+    code: Annotated[
+        Path | None, typer.Option("--code", "-c", help="Python file with functions the pipeline needs.")
+    ] = None,
+    n_process: Annotated[int, typer.Option("--n-process", "-n", help="Worker processes; -1 for one a core.")] = 1,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Documents annotated at once.")] = 128,
+    gpu_id: GpuOption = -1,
+    limit: Annotated[int | None, typer.Option(help="Stop after this many records.")] = None,
+    force: Annotated[bool, typer.Option("--force", "-F", help="Replace output that exists.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Annotate a corpus: one output file for each input file, and run.json with the summary.
+
+    Exit status: 0 all was annotated; 1 failed; 2 refused, nothing was changed; 3 done, but some records are in
+    quarantine.jsonl; 130 interrupted.
+    """
+    with _reported():
+        from .annotate import annotate
+
+        summary = annotate(
+            inputs,
+            output,
+            model=model,
+            output_format=output_format.value,
+            text_field=text_field,
+            txt_unit=txt_unit.value,
+            spans_key=spans_key,
+            code=code,
+            n_process=n_process,
+            batch_size=batch_size,
+            gpu_id=gpu_id,
+            limit=limit,
+            force=force,
+            progress=True,
+        )
+    typer.echo(json.dumps(summary, ensure_ascii=False) if as_json else _in_words(summary, output))
+    if summary["quarantined"]:
+        raise typer.Exit(QUARANTINED)
+
+
+@app.command("demo")
+def demo_cli(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of demo.jsonl and demo.html.")] = Path("out"),
+    model: ModelOption = DEFAULT_PIPELINE,
+) -> None:
+    """Annotate the bundled samples, and show the entities as a table and as a page."""
+    with _reported():
+        from .demo import demo
+
+        demo(output, model=model)
+
+
+@app.command("info")
+def info_cli(as_json: JsonOption = False) -> None:
+    """Show versions, bundled pipelines and devices."""
+    with _reported():
+        from .info import info
+
+        facts = info()
+    typer.echo(json.dumps(facts, ensure_ascii=False) if as_json else _table(facts))
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Give errors and warnings one line on standard error, and the exit status that belongs to them."""
+    from .sources import UsageError
+
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_short(message: Any, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, SamarkandWarning):
+                typer.echo(f"warning: {message}", err=True)
+            else:
+                show(message, category, *place)
+
+        warnings.showwarning = show_short
+        try:
+            yield
+        except UsageError as error:
+            _fail(error, USAGE)
+        except (OSError, ValueError, RuntimeError) as error:
+            _fail(error, FAILED)
+        except KeyboardInterrupt:
+            typer.echo("interrupted: files that were complete are kept, see run.json", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _fail(error: Exception, status: int) -> None:
+    lines = str(error).strip().split("\n")
+    typer.echo(f"error: {lines[0]}", err=True)
+    raise typer.Exit(status) from None
+
+
+def _in_words(summary: dict[str, Any], output: Path) -> str:
+    rate = summary["tokens"] / summary["seconds"] if summary["seconds"] else 0
+    lines = [
+        f"{summary['documents']:,} documents, {summary['tokens']:,} tokens, {summary['entities']:,} entities, "
+        f"{summary['spans']:,} spans in {summary['seconds']:.1f} s ({rate:,.0f} tokens/s; "
+        f"loading took {summary['loading_seconds']:.1f} s)"
+    ]
+    if summary["quarantined"]:
+        reasons = ", ".join(f"{code} {count:,}" for code, count in summary["reasons"].items())
+        lines.append(f"{summary['quarantined']:,} records in {output / 'quarantine.jsonl'}: {reasons}")
+    lines.append(f"{len(summary['files']):,} files in {output}")
+    return "\n".join(lines)
+
+
+def _table(facts: dict[str, Any]) -> str:
+    lines = []
+    for group, entries in facts.items():
+        lines.append(group)
+        lines += [f"  {name:24} {value}" for name, value in entries.items()] or ["  none"]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Files that appear under their name only when they are complete."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from ..errors import Errors
+
+
+class AsideFile:
+    """A file written under a hidden name in its folder until it is committed.
+
+    Until then, and whatever happens, what stands under the final name stays as it was.
+
+    path (Path): The final name; its folder is made when it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.file: IO[bytes] = open(self._aside, "wb")  # noqa: SIM115
+
+    def commit(self) -> None:
+        """Bring the file to disk and give it its name.
+
+        RAISES (OSError): S511 when that fails.
+        """
+        with write_errors(self.path):
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            self.file.close()
+            os.replace(self._aside, self.path)
+            _sync_folder(self.path.parent)
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        # A full disk makes close() fail again, which must not hide the first error.
+        with suppress(OSError):
+            self.file.close()
+        with suppress(OSError):
+            self._aside.unlink()
+
+
+@contextmanager
+def write_aside(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file aside; it is committed at the end of the block, or discarded when the block raises.
+
+    path (Path): The final name.
+    YIELDS (IO[bytes]): The file to write to.
+    RAISES (OSError): S511 when it cannot be opened or put in its place.
+    """
+    aside = AsideFile(path)
+    try:
+        yield aside.file
+        aside.commit()
+    except BaseException:
+        aside.discard()
+        raise
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Name the file in the errors of a block that writes to it.
+
+    path (Path): The final name of the file.
+    RAISES (OSError): S511 for any `OSError` of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(Errors.S511.format(path=path, reason=error.strerror or error)) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut; only POSIX systems can open a folder."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,68 @@
+"""Loading the pipeline that annotates, in this process or in a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import Errors
+from .sources import UsageError
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+
+@dataclass(frozen=True)
+class PipelineSpec:
+    """How any process gets its own copy of a pipeline.
+
+    model (str): Folder, installed package, or name of a bundled pipeline.
+    code (str | None): Python file with functions that the pipeline's config names.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    """
+
+    model: str
+    code: str | None = None
+    gpu_id: int = -1
+
+    def load(self) -> Language:
+        """Load the pipeline.
+
+        RETURNS (Language): The pipeline.
+        RAISES (UsageError): S513 when there is no such GPU.
+        RAISES (OSError): S001 for an unknown name, S508 when it does not load.
+        """
+        import spacy
+
+        if self.gpu_id >= 0:
+            try:
+                spacy.require_gpu(self.gpu_id)
+            except Exception as error:
+                raise UsageError(Errors.S513.format(gpu_id=self.gpu_id, reason=first_line(error))) from error
+        folder = self._folder()
+        try:
+            if self.code is not None:
+                spacy.util.import_file("samarkand_user_code", self.code)
+            return spacy.load(folder)
+        except Exception as error:  # a config and the code that it names can raise anything
+            raise OSError(Errors.S508.format(model=self.model, reason=first_line(error))) from error
+
+    def _folder(self) -> str | Path:
+        import spacy
+
+        from .. import path
+
+        if Path(self.model).exists() or spacy.util.is_package(self.model):
+            return self.model
+        return path(self.model)
+
+
+def first_line(error: BaseException) -> str:
+    """Type and first line of an error, for a message of one line.
+
+    error (BaseException): The error.
+    RETURNS (str): What it says.
+    """
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

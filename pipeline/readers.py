@@ -1,0 +1,240 @@
+"""Reading a source as a stream of records, and of what cannot be a record.
+
+A reader never ends the run for one bad record: it yields a `Rejected` with its position and reason, and goes
+on. Memory is bounded by one record (text, JSONL, CSV) or one row group (Parquet); a DocBin is held whole, in
+its packed form, because its format allows nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import lzma
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import IO, TYPE_CHECKING, Any
+
+from ..errors import Errors
+from .binary_readers import read_dataset, read_docbin, read_parquet, read_schema
+from .compression import open_compressed
+from .records import SURROGATE, ReadOptions, Record, Rejected, field_record, kept_name, reject
+from .sources import STDIN, Source, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+# Longest field of a table, in characters: what an unclosed quote may swallow before its row is given up.
+MAX_FIELD = 2**24
+
+
+def read_source(source: Source, options: ReadOptions) -> Iterator[Record | Rejected]:
+    """Stream the records of a source, in their order.
+
+    source (Source): Where to read.
+    options (ReadOptions): How to find the texts.
+    YIELDS (Record | Rejected): The records. Blank lines are no records.
+    RAISES (OSError): S512 when the source cannot be opened or its device fails.
+    """
+    position = 0
+    try:
+        for item in READERS[source.kind](source, options):
+            position = item.position
+            yield item
+    except _unreadable() as error:
+        if not _is_damage(error):
+            raise OSError(Errors.S512.format(path=source, reason=_reason(error))) from error
+        yield reject(position + 1, "S525", reason=_reason(error))
+
+
+def check_source(source: Source, options: ReadOptions) -> None:
+    """Refuse a table without the text column before anything expensive starts.
+
+    source (Source): Where to read.
+    options (ReadOptions): How to find the texts.
+    RAISES (UsageError): S506 for a missing column, S512 for a source that cannot be opened.
+    """
+    try:
+        columns = _columns(source)
+    except _unreadable() as error:
+        if _is_damage(error):
+            return  # read_source meets the same damage and accounts for it
+        raise UsageError(Errors.S512.format(path=source, reason=_reason(error))) from error
+    if columns is not None and options.text_field not in columns:
+        names = ", ".join(columns)
+        raise UsageError(Errors.S506.format(column=options.text_field, path=source, columns=names))
+
+
+def arrow_schema(source: Source, options: ReadOptions) -> pyarrow.Schema | None:
+    """Types of the other fields, where the source declares them (Parquet, datasets).
+
+    source (Source): Where to read.
+    options (ReadOptions): How to find the texts.
+    RETURNS (pyarrow.Schema | None): The columns under the names they are written with, or None.
+    """
+    import pyarrow
+
+    if source.kind not in ("parquet", "dataset"):
+        return None
+    try:
+        schema = read_schema(source)
+    except _unreadable():
+        return None  # read_source says why
+    return pyarrow.schema(
+        [
+            # Values are read as plain ones, which an extension type cannot take back.
+            (kept_name(column.name), getattr(column.type, "storage_type", column.type))
+            for column in schema
+            if column.name != options.text_field
+        ]
+    )
+
+
+def _open(source: Source) -> AbstractContextManager[IO[bytes]]:
+    """Decompressed bytes of a source; standard input stays open, it is not ours."""
+    if source.path == STDIN:
+        return nullcontext(sys.stdin.buffer)
+    return open_compressed(source.path, source.compression)
+
+
+def _read_txt(source: Source, options: ReadOptions) -> Iterator[Record | Rejected]:
+    with _open(source) as stream:
+        if options.txt_unit == "file":
+            yield _text_record(1, stream.read())
+            return
+        for position, line in enumerate(stream, 1):
+            if line.strip():
+                yield _text_record(position, line.rstrip(b"\r\n"))
+
+
+def _text_record(position: int, raw: bytes) -> Record | Rejected:
+    try:
+        return Record(position, raw.decode("utf-8-sig" if position == 1 else "utf-8"))
+    except UnicodeDecodeError as error:
+        return _reject_bytes(position, raw, error)
+
+
+def _read_jsonl(source: Source, options: ReadOptions) -> Iterator[Record | Rejected]:
+    with _open(source) as stream:
+        for position, line in enumerate(stream, 1):
+            if line.strip():
+                yield _json_record(position, line.rstrip(b"\r\n"), options.text_field)
+
+
+def _json_record(position: int, raw: bytes, text_field: str) -> Record | Rejected:
+    try:
+        line = raw.decode("utf-8-sig" if position == 1 else "utf-8")
+        value = json.loads(line, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        return _reject_bytes(position, raw, error)
+    except (ValueError, RecursionError) as error:
+        return reject(position, "S521", line, reason=error)
+    if not isinstance(value, dict):
+        return reject(position, "S521", line, reason=f"found {type(value).__name__}")
+    return field_record(position, value, text_field)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _read_table(source: Source, options: ReadOptions) -> Iterator[Record | Rejected]:
+    with _open(source) as stream:
+        rows = _table_rows(stream, source.kind)
+        header = next(rows, None)
+        columns = _unique(header) if isinstance(header, list) else []
+        while True:
+            position = rows.line_num + 1
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield reject(position, "S524", reason=error)
+                continue
+            if row:
+                yield _row_record(position, row, columns, options.text_field)
+
+
+def _table_rows(stream: IO[bytes], kind: str) -> Any:
+    """A csv reader over bytes; what is not UTF-8 is escaped, so that only its own row is rejected."""
+    csv.field_size_limit(MAX_FIELD)
+    lines = (line.decode("utf-8", "surrogateescape") for line in stream)
+    return csv.reader(_without_bom(lines), delimiter="\t" if kind == "tsv" else ",", strict=True)
+
+
+def _without_bom(lines: Iterator[str]) -> Iterator[str]:
+    for line in lines:
+        yield line.removeprefix("\ufeff")
+        break
+    yield from lines
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Column names, repeated ones numbered, so that no column hides another."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name}.{seen[name]}")
+    return result
+
+
+def _row_record(position: int, row: list[str], columns: list[str], text_field: str) -> Record | Rejected:
+    if any(SURROGATE.search(cell) for cell in row):
+        shown = [cell.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for cell in row]
+        return reject(position, "S520", shown, reason="bytes that are no characters")
+    if len(row) != len(columns):
+        return reject(position, "S524", row, reason=f"{len(row)} fields where the header has {len(columns)}")
+    return field_record(position, dict(zip(columns, row)), text_field)
+
+
+def _columns(source: Source) -> list[str] | None:
+    """Column names that the source declares, or None where it declares none."""
+    if source.kind in ("parquet", "dataset"):
+        return list(read_schema(source).names)
+    if source.path == STDIN:
+        return None
+    with _open(source) as stream:
+        if source.kind not in ("csv", "tsv"):
+            return None
+        header = next(_table_rows(stream, source.kind), None)
+    return None if header is None else _unique(header)
+
+
+def _reject_bytes(position: int, raw: bytes, error: UnicodeDecodeError) -> Rejected:
+    reason = f"byte {error.start + 1} of the record is 0x{raw[error.start]:02x}"
+    return reject(position, "S520", raw.decode("utf-8", "backslashreplace"), reason=reason)
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What the readers raise when they cannot go on."""
+    errors: list[type[Exception]] = [OSError, EOFError, zlib.error, lzma.LZMAError, csv.Error]
+    if "zstandard" in sys.modules:
+        errors.append(sys.modules["zstandard"].ZstdError)
+    if "pyarrow" in sys.modules:
+        errors.append(sys.modules["pyarrow"].ArrowInvalid)
+    return tuple(errors)
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether an error lies in the data: what the operating system reports carries a number."""
+    return not (isinstance(error, OSError) and error.errno is not None)
+
+
+def _reason(error: Exception) -> str:
+    """First line of an error's message, or its type where it has none."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text.strip().split("\n")[0] or type(error).__name__
+
+
+READERS = {
+    "txt": _read_txt,
+    "jsonl": _read_jsonl,
+    "csv": _read_table,
+    "tsv": _read_table,
+    "parquet": read_parquet,
+    "dataset": read_dataset,
+    "docbin": read_docbin,
+}

@@ -1,0 +1,97 @@
+"""A record of the input, or why there is none: what travels from the readers to the writers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import Errors
+
+# Names that the annotation uses in every record; fields of the input by these names get the prefix "input_".
+RESERVED = frozenset({"text", "entities", "spans", "meta", "other_fields"})
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to find the texts.
+
+    text_field (str): Field or column that holds the text (JSONL, CSV, TSV, Parquet, datasets).
+    txt_unit (str): What a document is in a .txt file: "line" or "file".
+    """
+
+    text_field: str = "text"
+    txt_unit: str = "line"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A document to annotate.
+
+    position (int): Line or row in its source, from 1.
+    text (str): The text.
+    fields (dict): The other fields of the input, named as they are written.
+    doc (bytes | None): A `Doc` from a DocBin, as bytes; its tokens and annotations are kept.
+    """
+
+    position: int
+    text: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    doc: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Something in the input that could not be annotated.
+
+    position (int): Line or row in its source, from 1.
+    code (str): Code in the error catalogue.
+    reason (str): The message, without its code.
+    raw (Any): The record as far as it can be shown.
+    """
+
+    position: int
+    code: str
+    reason: str
+    raw: Any = None
+
+
+def reject(position: int, code: str, raw: Any = None, **values: Any) -> Rejected:
+    """Reject a record with a message of the error catalogue.
+
+    position (int): Line or row in its source, from 1.
+    code (str): Code of the message.
+    raw (Any): The record as far as it can be shown.
+    values: What the message is formatted with.
+    RETURNS (Rejected): The rejected record.
+    """
+    message = getattr(Errors, code).format(**values)
+    return Rejected(position, code, message.removeprefix(f"[{code}] "), raw)
+
+
+def field_record(position: int, value: dict[str, Any], text_field: str) -> Record | Rejected:
+    """Make a record of named fields, one of which holds the text.
+
+    position (int): Line or row in its source, from 1.
+    value (dict): The fields.
+    text_field (str): Name of the one with the text.
+    RETURNS (Record | Rejected): The record; rejected with S522, S523 or S526 when it has no usable text.
+    """
+    if text_field not in value:
+        return reject(position, "S522", value, field=text_field)
+    text = value[text_field]
+    if not isinstance(text, str):
+        return reject(position, "S523", value, field=text_field, found=type(text).__name__)
+    if SURROGATE.search(text):
+        return reject(position, "S526", value)
+    return Record(position, text, {kept_name(key): value[key] for key in value if key != text_field})
+
+
+def kept_name(name: str) -> str:
+    """Name under which a field of the input is written: its own, unless the annotation needs that one.
+
+    name (str): Name in the input.
+    RETURNS (str): Name in the output.
+    """
+    return f"input_{name}" if name in RESERVED else name

@@ -1,0 +1,206 @@
+"""Writing annotated documents in each output format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from .encoders import Encoder, encode_conll, encode_docbin, encode_jsonl, encode_row, to_json
+
+if TYPE_CHECKING:
+    import pyarrow
+
+# Rows of a Parquet row group, or the characters of text that end it earlier.
+GROUP_ROWS = 10_000
+GROUP_CHARACTERS = 2**24
+TYPES = {str: "string", int: "int64", float: "float64", bool: "bool"}
+
+
+class Writer(Protocol):
+    """Takes the payloads of an encoder, in order."""
+
+    def write(self, payload: Any) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Format:
+    """An output format.
+
+    suffix (str): Ending of its files, with the dot.
+    encoder (Encoder): Turns an annotated document into what the writer takes.
+    writer (Callable): Makes the writer, given a binary file and the schema of the input or None.
+    columns (bool): Whether the writer can use that schema.
+    """
+
+    suffix: str
+    encoder: Encoder
+    writer: Callable[[IO[bytes], pyarrow.Schema | None], Writer]
+    columns: bool = False
+
+
+class ByteWriter:
+    """Appends blocks of bytes (JSONL, CoNLL).
+
+    file (IO[bytes]): The file.
+    schema (None): Not used: each block says what it holds.
+    """
+
+    def __init__(self, file: IO[bytes], schema: pyarrow.Schema | None = None) -> None:
+        self.write = file.write
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+class DocBinWriter:
+    """Gathers documents in a DocBin, which the format keeps in memory until it is written.
+
+    file (IO[bytes]): The file.
+    schema (None): Not used: a document has no columns.
+    """
+
+    def __init__(self, file: IO[bytes], schema: pyarrow.Schema | None = None) -> None:
+        from spacy.tokens import DocBin
+
+        self._file = file
+        self._documents = DocBin(store_user_data=True)
+
+    def write(self, payload: bytes) -> None:
+        from spacy.tokens import DocBin
+
+        self._documents.merge(DocBin(store_user_data=True).from_bytes(payload))
+
+    def close(self) -> None:
+        self._file.write(self._documents.to_bytes())
+
+
+class ParquetWriter:
+    """Writes rows in groups, with a column for each field whose type is known.
+
+    The types come from the input's schema, or from the first group of rows. A value that does not fit its
+    column, or that has none, goes as JSON to the column `other_fields`.
+
+    file (IO[bytes]): The file.
+    schema (pyarrow.Schema | None): Columns of the input, if it declares them.
+    """
+
+    def __init__(self, file: IO[bytes], schema: pyarrow.Schema | None = None) -> None:
+        self._file = file
+        self._declared = schema
+        self._rows: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._characters = 0
+        self._kinds: dict[str, type] = {}
+        self._writer: Any = None
+
+    def write(self, payload: tuple[dict[str, Any], dict[str, Any]]) -> None:
+        self._rows.append(payload)
+        self._characters += len(payload[1]["text"])
+        if len(self._rows) >= GROUP_ROWS or self._characters >= GROUP_CHARACTERS:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        if self._writer is None:
+            if self._declared is None:
+                self._kinds = _column_kinds([fields for fields, _ in self._rows])
+            schema = _output_schema(self._declared, self._kinds)
+            self._writer = pyarrow.parquet.ParquetWriter(self._file, schema, compression="zstd")
+        if self._rows:
+            rows = [self._row(fields, annotation) for fields, annotation in self._rows]
+            self._writer.write_table(pyarrow.Table.from_pylist(rows, schema=self._writer.schema))
+        self._rows, self._characters = [], 0
+
+    def _row(self, fields: dict[str, Any], annotation: dict[str, Any]) -> dict[str, Any]:
+        groups = annotation.get("spans", {})
+        row = {
+            "text": annotation["text"],
+            "entities": annotation["entities"],
+            "spans": [{"key": key, **span} for key, group in groups.items() for span in group],
+            "meta": _as_json(annotation.get("meta")),
+        }
+        if self._declared is not None:
+            return {**row, **fields}
+        fitting = {name: value for name, value in fields.items() if _fits(value, self._kinds.get(name))}
+        fitting |= {name: None for name, value in fields.items() if value is None and name in self._kinds}
+        others = {name: value for name, value in fields.items() if name not in fitting}
+        return {**row, **fitting, "other_fields": _as_json(others)}
+
+
+def _column_kinds(rows: list[dict[str, Any]]) -> dict[str, type]:
+    """The type of each field whose values all share one; whole numbers are at home among floats."""
+    seen: dict[str, set[type]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if value is not None:
+                seen.setdefault(name, set()).add(type(value))
+    mixed = {int, float}
+    kinds = {name: float if types == mixed else types.pop() for name, types in seen.items() if _one(types)}
+    return {name: kind for name, kind in kinds.items() if kind in TYPES}
+
+
+def _one(types: set[type]) -> bool:
+    return len(types) == 1 or types == {int, float}
+
+
+def _fits(value: Any, kind: type | None) -> bool:
+    if kind is float and type(value) is int:
+        return abs(value) <= 2**53
+    if kind is int and type(value) is int:
+        return -(2**63) <= value < 2**63
+    return kind is not None and type(value) is kind
+
+
+def _output_schema(declared: pyarrow.Schema | None, kinds: dict[str, type]) -> pyarrow.Schema:
+    import pyarrow as pa
+
+    span = [
+        pa.field("start", pa.int64()),
+        pa.field("end", pa.int64()),
+        pa.field("label", pa.string()),
+        pa.field("text", pa.string()),
+        pa.field("score", pa.float64()),
+        pa.field("kb_id", pa.string()),
+    ]
+    annotation = [
+        pa.field("text", pa.string()),
+        pa.field("entities", pa.list_(pa.struct(span))),
+        pa.field("spans", pa.list_(pa.struct([pa.field("key", pa.string()), *span]))),
+        pa.field("meta", pa.string()),
+    ]
+    if declared is not None:
+        return pa.schema([*declared, *annotation])
+    columns = [pa.field(name, pa.type_for_alias(TYPES[kind])) for name, kind in kinds.items()]
+    return pa.schema([*columns, *annotation, pa.field("other_fields", pa.string())])
+
+
+def _as_json(value: dict[str, Any] | None) -> str | None:
+    return to_json(value).decode().rstrip("\n") if value else None
+
+
+FORMATS = {
+    "jsonl": Format(".jsonl", encode_jsonl, ByteWriter),
+    "parquet": Format(".parquet", encode_row, ParquetWriter, columns=True),
+    "docbin": Format(".spacy", encode_docbin, DocBinWriter),
+    "conll": Format(".conll", encode_conll, ByteWriter),
+}
+
+
+def make_encoder(output_format: str, spans_key: str | None) -> Encoder:
+    """The encoder of a format, in a form that can be sent to worker processes.
+
+    output_format (str): Name of the format.
+    spans_key (str | None): Group of `doc.spans` that CoNLL shows, or None for `doc.ents`.
+    RETURNS (Encoder): The encoder.
+    """
+    encoder = FORMATS[output_format].encoder
+    return encoder if spans_key is None else partial(encoder, spans_key=spans_key)
