@@ -123,14 +123,16 @@ def align_spans(
     kept: list[tuple[Span, dict[str, Any]]] = []
     left_out: list[Span] = []
     report.spans += len(spans)
+    # doc.text is put together anew on every access.
+    text = doc.text
     for span in spans:
-        bounds = _bounds(doc.text, span, report, where, strict=misaligned == "error")
+        bounds = _bounds(text, span, report, where, strict=misaligned == "error")
         if bounds is None:
             continue
         mode = "expand" if misaligned == "expand" else "strict"
         token_span = doc.char_span(*bounds, label=span["label"], alignment_mode=mode)
         if token_span is None or (token_span.start_char, token_span.end_char) != bounds:
-            _problem("misaligned", span, doc.text, report, where, strict=misaligned == "error")
+            _problem("misaligned", span, text, report, where, strict=misaligned == "error")
         if token_span is None:
             left_out.append(doc.char_span(*bounds, label=span["label"], alignment_mode="expand"))
         else:
@@ -145,7 +147,7 @@ def align_spans(
             taken.update(marks)
             chosen.append(token_span)
         else:
-            _problem("overlapping", span, doc.text, report, where, strict=misaligned == "error")
+            _problem("overlapping", span, text, report, where, strict=misaligned == "error")
     chosen.sort(key=token_span_key)
     return chosen, left_out
 
