@@ -91,12 +91,13 @@ class ScriptRules:
         run (str): Text without blanks and ideographs.
         RETURNS (Tuple[List[str], Dict[int, str]]): The tokens, and the norms that exceptions give, by position.
         """
-        if run.isascii() and len(run) <= MAX_RUN:
-            return self._for_script("Latn" if _LATIN.search(run) else "Zyyy")(run)
-        # Most runs are one word in one script.
-        word, letters = _WORD.fullmatch(run), LETTERS.match(run)
-        if word is not None and letters is not None and letters.end() >= word.end(1):
-            return self._for_script(letters.lastgroup)(run)
+        if len(run) <= MAX_RUN:
+            if run.isascii():
+                return self._for_script("Latn" if _LATIN.search(run) else "Zyyy")(run)
+            # Most runs are one word in one script.
+            word, letters = _WORD.fullmatch(run), LETTERS.match(run)
+            if word is not None and letters is not None and letters.end() >= word.end(1):
+                return self._for_script(letters.lastgroup)(run)
         tokens: list[str] = []
         norms: dict[int, str] = {}
         for part, script in script_runs(run):

@@ -67,7 +67,7 @@ _HAN = r"\p{sc=Hani}"
 _EXTEND = r"\p{M}\u200c\u200d\uff9e\uff9f"
 # Between an ideograph and a word these join nothing, and spaCy's rules would leave them on the word.
 _JOINER = r"\-\u2010-\u2015/\\=|"
-_WORD = rf"(?:-(?=[0-9]))?[^{CJK}{_JOINER}](?:[^{CJK}]*[^{CJK}{_JOINER}])?"
+_WORD = rf"[^{CJK}{_JOINER}](?:[^{CJK}]*[^{CJK}{_JOINER}])?"
 _NUMBER = r"[\uff10-\uff19]+(?:[\uff0e\uff1a][\uff10-\uff19]+|\uff0c[\uff10-\uff19]{3}(?![\uff10-\uff19]))+"
 
 CJK_CHAR = re.compile(f"[{CJK}]")
@@ -83,10 +83,12 @@ _EMOJI = (
 )
 _CONTROL = r"[\p{Bidi_Control}\u200b\u2060\ufeff]+"
 _URL = r"(?i:(?:[a-z][a-z0-9+.\-]{1,15}://|www\.))\S+"
+_LONG_PART = regex.compile(
+    rf"[\p{{L}}\p{{N}}_][\p{{L}}\p{{N}}_{_EXTEND}]{{0,{MAX_RUN - 1}}}[{_EXTEND}]*|{_EMOJI}|{_CONTROL}|.[{_EXTEND}]*"
+)
 _SPECIAL = regex.compile(rf"(?P<token>{_EMOJI}|{_CONTROL})|(?P<url>{_URL})")
 _URL_START = regex.compile(_URL)
 _URL_TAIL = ".,;:!?)]}'\"»”’،؛؟"
-_LONG_PART = regex.compile(rf"[\p{{L}}\p{{N}}_][\p{{L}}\p{{N}}_{_EXTEND}]{{0,{MAX_RUN - 1}}}[{_EXTEND}]*|\X")
 
 
 def _letters(script: str) -> str:
@@ -101,7 +103,7 @@ def _letters(script: str) -> str:
 
 LETTERS = regex.compile("|".join(_letters(script) for script in SCRIPT_LANGUAGES))
 _SCRIPT = regex.compile("|".join(rf"(?P<{s}>\p{{sc={s}}})" for s in HAN_LANGUAGES) + "|" + LETTERS.pattern)
-_EXTENDS = regex.compile(f"[{_EXTEND}]")
+_EXTENDS = regex.compile(f"[{_EXTEND}]+")
 _GAP_LEFT = regex.compile(r"(?:[.,\-]?\p{Nd}+)*[%+°]*")
 _GAP_RIGHT = regex.compile(r"[@#$€£]\Z")
 
@@ -145,19 +147,27 @@ def script_runs(chunk: str) -> Iterator[tuple[str, str | None]]:
 
 
 def attach_marks(tokens: list[str], norms: dict[int, str]) -> tuple[list[str], dict[int, str]]:
-    """Put tokens that start with a mark or a joiner back on the token before.
+    """Put marks and joiners at the start of a token back on the token before.
 
     tokens (List[str]): Tokens of one chunk.
-    norms (Dict[int, str]): Norms of some of them, by position; a token that grows loses its norm.
+    norms (Dict[int, str]): Norms of some of them, by position; a token that changes loses its norm.
     RETURNS (Tuple[List[str], Dict[int, str]]): The tokens and norms.
     """
-    inside = [i > 0 and _EXTENDS.match(token) is not None for i, token in enumerate(tokens)]
-    if not any(inside):
+    if not any(_EXTENDS.match(token) for token in tokens[1:]):
         return tokens, norms
-    starts = [i for i, is_inside in enumerate(inside) if not is_inside]
-    bounds = list(zip(starts, [*starts[1:], len(tokens)]))
-    kept = {i: norms[start] for i, (start, end) in enumerate(bounds) if start in norms and end - start == 1}
-    return ["".join(tokens[start:end]) for start, end in bounds], kept
+    attached: list[str] = []
+    kept: dict[int, str] = {}
+    for i, token in enumerate(tokens):
+        match = _EXTENDS.match(token) if i else None
+        if match is not None:
+            attached[-1] += match.group()
+            kept.pop(len(attached) - 1, None)
+            token = token[match.end() :]
+        elif i in norms:
+            kept[len(attached)] = norms[i]
+        if token:
+            attached.append(token)
+    return attached, kept
 
 
 @lru_cache(maxsize=65536)
@@ -172,16 +182,16 @@ def script_of(text: str) -> str:
 
 
 def _long_runs(chunk: str) -> Iterator[tuple[str, str | None]]:
-    """Cut an overlong chunk at all its punctuation, in linear time; keep a URL whole."""
+    """Cut an overlong chunk at all its punctuation and without rules; keep a URL whole."""
     if len(chunk) <= MAX_URL and _URL_START.match(chunk):
         url = chunk.rstrip(_URL_TAIL)
         yield url, None
-        yield from ((char, "Latn") for char in chunk[len(url) :])
+        yield from ((char, None) for char in chunk[len(url) :])
         return
     for match in _LONG_PART.finditer(chunk):
         part = match.group()
-        if part[0].isalnum():
-            yield from _same_script_runs(part)
+        if part[0].isalnum() and len(part) > 1:
+            yield from ((piece, None) for piece, _ in _same_script_runs(part))
         else:
             yield part, None
 
