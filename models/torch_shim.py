@@ -29,6 +29,7 @@ from thinc.api import ArgsKwargs, Model, Optimizer, PyTorchShim, torch2xp, xp2to
 from thinc.types import ArrayXd, FloatsXd
 from thinc.util import convert_recursive, get_torch_default_device
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import Errors
 from .weights import load_weights
@@ -160,10 +161,7 @@ class TorchShim(PyTorchShim):
         RETURNS (nn.Module): The network.
         RAISES (ValueError): S323 when the shim was made without a `build` function.
         """
-        config = _as_json(config)
-        if self._build is None:
-            raise ValueError(Errors.S323.format(found=config, expected=self.cfg))
-        self.set_module(self._build(config), config)
+        self.set_module(self._make(config), config)
         return self.module
 
     def predict(self, inputs: ArgsKwargs) -> Any:
@@ -269,11 +267,18 @@ class TorchShim(PyTorchShim):
         if msg["state"] is None:
             self.cfg, self._model = msg["config"], None
             return self
-        if self._model is None or msg["config"] != self.cfg:
-            self.build(msg["config"])
-        load_weights(self.module, safetensors.torch.load(msg["state"]))
-        self.module.to(get_torch_default_device())
+        module = self._model
+        if module is None or msg["config"] != self.cfg:
+            with _NoRandomInit():
+                module = self._make(msg["config"])
+        load_weights(module, safetensors.torch.load(msg["state"]))
+        self.set_module(module, msg["config"])
         return self
+
+    def _make(self, config: Mapping[str, Any]) -> nn.Module:
+        if self._build is None:
+            raise ValueError(Errors.S323.format(found=dict(config), expected=self.cfg))
+        return self._build(_as_json(config))
 
     def copy(self: ShimT) -> ShimT:
         """RETURNS (TorchShim): A deep copy under an id of its own, so that optimizer states stay apart."""
@@ -294,6 +299,22 @@ class TorchShim(PyTorchShim):
         self.__dict__.update(state)
         if saved is not None:
             self.from_bytes(saved)
+
+
+class _NoRandomInit(TorchFunctionMode):
+    """Draw no random weights: for a large encoder that takes longer than loading it."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is Tensor.normal_:
+            # torch draws truncated normals again until all are within bounds: give it the mean.
+            return args[0].fill_(args[1] if len(args) > 1 else kwargs.get("mean", 0.0))
+        # By name, because transformers puts functions of its own in the place of those of torch.nn.init.
+        if getattr(func, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def _own_tensors(module: nn.Module) -> dict[str, Tensor]:

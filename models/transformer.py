@@ -221,9 +221,7 @@ class TransformerNetwork(nn.Module):
         """
         ids, mask = self._pad(windows)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze), self._autocast():
-            output = self.encoder(
-                input_ids=ids, attention_mask=mask, output_hidden_states=self.mix is not None
-            )
+            output = self.encoder(input_ids=ids, attention_mask=mask, output_hidden_states=self.mix is not None)
         is_piece = mask.bool()
         if self.mix is None:
             return output.last_hidden_state[is_piece].float()
@@ -255,19 +253,26 @@ def load_encoder(
     overrides (Optional[Mapping]): Settings of the checkpoint's config to replace, such as dropouts.
     RETURNS (PreTrainedModel): The encoder, without a pooler.
     RAISES (OSError): S320 when the checkpoint cannot be loaded.
-    RAISES (ValueError): S325 when weights of the encoder are missing in it, S326 when it has a decoder.
+    RAISES (ValueError): S325 when weights of the encoder are missing in it, S326 when it has a decoder, S332
+        when its config has no such setting to replace.
     """
-    from transformers import AutoModel
+    from transformers import AutoConfig, AutoModel
 
+    source: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    try:
+        config, unknown = AutoConfig.from_pretrained(name, return_unused_kwargs=True, **source, **(overrides or {}))
+    except Exception as err:
+        raise OSError(Errors.S320.format(name=name, part="config", reason=one_line(err))) from err
+    if unknown:
+        raise ValueError(Errors.S332.format(name=name, unknown=", ".join(sorted(unknown))))
     try:
         encoder, report = AutoModel.from_pretrained(
             name,
-            revision=revision,
+            config=config,
             dtype=torch.float32,
             use_safetensors=True,
-            trust_remote_code=False,
             output_loading_info=True,
-            **(overrides or {}),
+            **source,
         )
     except Exception as err:
         raise OSError(Errors.S320.format(name=name, part="weights", reason=one_line(err))) from err

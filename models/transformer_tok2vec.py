@@ -171,9 +171,7 @@ def init(model: Encoder, X: Any = None, Y: Any = None) -> None:
     model.set_dim("nO", network.width)
 
 
-def forward(
-    model: Encoder, docs: list[Doc], is_train: bool
-) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list]]:
+def forward(model: Encoder, docs: list[Doc], is_train: bool) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list]]:
     """Encode documents.
 
     model (Model): The encoder.

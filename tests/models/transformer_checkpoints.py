@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 FAMILIES = ("bert", "roberta", "xlm-roberta", "modernbert")
@@ -29,10 +28,9 @@ SIZES = {
 
 
 def make_tokenizer(family: str) -> PreTrainedTokenizerFast:
-    """Train the kind of tokenizer that a family uses."""
+    """Make the kind of tokenizer that a family uses, the same one every time."""
     build = {"bert": _word_piece, "roberta": _byte_level, "xlm-roberta": _unigram, "modernbert": _byte_level}
-    tokenizer, names = build[family]()
-    cls, sep, pad, unk = names
+    tokenizer, (cls, sep, pad, unk) = build[family]()
     ends = [(name, tokenizer.token_to_id(name)) for name in (sep, cls)]
     if family == "roberta":
         tokenizer.post_processor = processors.RobertaProcessing(
@@ -73,51 +71,55 @@ def save_checkpoint(family: str, folder: Path, **settings: object) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder for each family."""
-    root = tmp_path_factory.mktemp("checkpoints")
+def save_checkpoints(root: Path) -> dict[str, Path]:
+    """Save a checkpoint of each family in a folder of its name."""
     return {family: save_checkpoint(family, root / family) for family in FAMILIES}
 
 
 def _word_piece() -> tuple[Tokenizer, tuple[str, ...]]:
     names = ("[CLS]", "[SEP]", "[PAD]", "[UNK]")
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    words = _words(" ".join(SENTENCES).lower())
+    chars = sorted(set("".join(words)))
+    starts, inner = [w[:3] for w in words], [w[3:5] for w in words if len(w) > 3]
+    pieces = [*names, *chars, *starts, *(f"##{piece}" for piece in [*chars, *inner])]
+    tokenizer = Tokenizer(models.WordPiece(_numbered(pieces), unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    _train(tokenizer, trainers.WordPieceTrainer(vocab_size=200, special_tokens=[*names], show_progress=False))
+    tokenizer.add_special_tokens(list(names))
     return tokenizer, names
 
 
 def _byte_level() -> tuple[Tokenizer, tuple[str, ...]]:
     names = ("<s>", "</s>", "<pad>", "<unk>")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    _train(
-        tokenizer,
-        trainers.BpeTrainer(
-            vocab_size=400, initial_alphabet=alphabet, special_tokens=[*names], show_progress=False
-        ),
-    )
+    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = [word for sentence in SENTENCES for word, _ in splitter.pre_tokenize_str(sentence)]
+    # Words grow from the left, a byte at a time, so that some pieces end within a character.
+    merges = [(word[:n], word[n]) for word in words for n in range(1, min(len(word), 6))]
+    merges = list(dict.fromkeys(merges))
+    pieces = [*names, *sorted(splitter.alphabet()), *(left + right for left, right in merges)]
+    tokenizer = Tokenizer(models.BPE(_numbered(pieces), merges))
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.add_special_tokens(list(names))
     return tokenizer, names
 
 
 def _unigram() -> tuple[Tokenizer, tuple[str, ...]]:
     names = ("<s>", "</s>", "<pad>", "<unk>")
-    tokenizer = Tokenizer(models.Unigram())
+    words = _words(" ".join(SENTENCES))
+    scores = {name: 0.0 for name in names} | {"▁": -3.0} | {char: -4.0 for char in sorted(set("".join(words)))}
+    scores |= {f"▁{word[:3]}": -5.0 for word in words} | {word[i : i + 2]: -5.0 for word in words for i in (3, 5) if len(word) > i + 1}
+    tokenizer = Tokenizer(models.Unigram(list(scores.items()), unk_id=names.index("<unk>")))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
     )
-    _train(
-        tokenizer,
-        trainers.UnigramTrainer(
-            vocab_size=200, special_tokens=[*names], unk_token="<unk>", show_progress=False
-        ),
-    )
+    tokenizer.add_special_tokens(list(names))
     return tokenizer, names
 
 
-def _train(tokenizer: Tokenizer, trainer: trainers.Trainer) -> None:
-    tokenizer.train_from_iterator(SENTENCES * 3, trainer)
+def _words(text: str) -> list[str]:
+    return list(dict.fromkeys(text.split()))
+
+
+def _numbered(pieces: list[str]) -> dict[str, int]:
+    return {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
