@@ -207,6 +207,10 @@ class Warnings(metaclass=_Coded):
         "A window of {window} pieces is longer than the encoder can read: {limit}, with its {special} "
         "special pieces set aside. Windows of {limit} with a stride of {stride} are used."
     )
+    SW401 = (
+        "{wide} of {total} training spans are wider than max_width={max_width} (longest: {longest} tokens): "
+        "they can never be found and count as misses. Raise max_width to learn them."
+    )
     SW501 = "{n} files in {folder} were left out for their unknown endings, such as {example}. Known: {endings}."
     SW502 = (
         "{n} spans are not in the CoNLL files: a column of tags holds one flat layer (here {layer}). "

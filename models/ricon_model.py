@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import Errors
 from .ricon import BRANCHES, Ricon, RiconOutput, span_mask
 from .ricon_decode import CANDIDATE_TYPE, Candidates, candidate_spans, span_targets
-from .ricon_loss import LossWeights, loss_and_gradients
+from .ricon_loss import IGNORED, LossWeights, loss_and_gradients
 from .torch_shim import torch_model
 from .windows import Window, batch_windows, cut_windows
 
@@ -103,20 +103,17 @@ class SpanScores:
     def loss(self, gold: list[list[tuple[int, int, int]] | None], weights: LossWeights) -> tuple[float, SpanScores]:
         """Loss against gold spans, and its gradients.
 
-        gold: For each document, (start, end exclusive, class from 1) in token offsets.
+        gold: For each document, (start, end exclusive, class from 1) in token offsets; None when it is not known.
         weights (LossWeights): Weights of the objective's terms.
         RETURNS (tuple[float, SpanScores]): The loss and the gradients of the scores.
         """
         size, max_width = self.output.bounds.shape[1:]
         spans = [
-            [
-                (start - w.start, end - w.start, label)
-                for start, end, label in gold[w.sequence]
-                if w.start <= start and end <= w.end
-            ]
+            [(i - w.start, j - w.start, label) for i, j, label in gold[w.sequence] or () if w.start <= i and j <= w.end]
             for w in self.windows
         ]
         grid = span_targets([len(w) for w in self.windows], spans, max_width, size)
+        grid[[gold[w.sequence] is None for w in self.windows]] = IGNORED
         targets = torch.from_numpy(grid).to(self.output.bounds.device)
         loss, gradients = loss_and_gradients(self.output, targets, weights)
         return loss, SpanScores(self.windows, gradients)
