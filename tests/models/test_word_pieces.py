@@ -26,9 +26,7 @@ HARD = st.sampled_from(
         "[SEP]",
     ]
 )
-TEXTS = st.lists(HARD | st.text(st.characters(exclude_categories=["Cs"]), max_size=4), max_size=20).map(
-    "".join
-)
+TEXTS = st.lists(HARD | st.text(st.characters(exclude_categories=["Cs"]), max_size=4), max_size=20).map("".join)
 
 
 def align(pieces, text):
@@ -97,10 +95,7 @@ def test_overlaps_finds_all_pairs(pieces, cuts):
     token_spans = np.array([*zip(cuts[::2], cuts[1::2])], dtype=np.int64).reshape(-1, 2)
     piece, token = overlaps(piece_spans, token_spans)
     expected = [
-        (t, p)
-        for t, (c, d) in enumerate(token_spans)
-        for p, (a, b) in enumerate(piece_spans)
-        if min(b, d) > max(a, c)
+        (t, p) for t, (c, d) in enumerate(token_spans) for p, (a, b) in enumerate(piece_spans) if min(b, d) > max(a, c)
     ]
     assert list(zip(token.tolist(), piece.tolist())) == expected
 
@@ -187,9 +182,7 @@ def test_json_round_trip(family):
 def test_from_pretrained_reads_the_folder(tmp_path):
     pieces = WordPieces.from_pretrained(str(save_tokenizer("roberta", tmp_path)))
     assert pieces.tokenizer.token_to_id("<pad>") == pieces.pad
-    assert (
-        align(pieces, SENTENCES[1])[0].ids.tolist() == align(PIECES["roberta"], SENTENCES[1])[0].ids.tolist()
-    )
+    assert align(pieces, SENTENCES[1])[0].ids.tolist() == align(PIECES["roberta"], SENTENCES[1])[0].ids.tolist()
 
 
 def test_alphabet_of_byte_level_models_is_complete():

@@ -33,9 +33,7 @@ def make_tokenizer(family: str) -> PreTrainedTokenizerFast:
     tokenizer, (cls, sep, pad, unk) = build[family]()
     ends = [(name, tokenizer.token_to_id(name)) for name in (sep, cls)]
     if family == "roberta":
-        tokenizer.post_processor = processors.RobertaProcessing(
-            *ends, trim_offsets=True, add_prefix_space=False
-        )
+        tokenizer.post_processor = processors.RobertaProcessing(*ends, trim_offsets=True, add_prefix_space=False)
     else:
         template = f"{cls} $A {sep}"
         tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=ends)
@@ -57,9 +55,7 @@ def save_checkpoint(family: str, folder: Path, **settings: object) -> Path:
     unused = tokenizer.pad_token_id + 1 if "roberta" in family else 0
     sizes = {**SIZES, "max_position_embeddings": MAX_PIECES + unused, "local_attention": 8}
     pad = tokenizer.pad_token_id
-    config = AutoConfig.for_model(
-        family, **{**sizes, "vocab_size": len(tokenizer), "pad_token_id": pad, **settings}
-    )
+    config = AutoConfig.for_model(family, **{**sizes, "vocab_size": len(tokenizer), "pad_token_id": pad, **settings})
     with torch.random.fork_rng():
         torch.manual_seed(7)
         model = AutoModel.from_config(config)
@@ -107,12 +103,12 @@ def _unigram() -> tuple[Tokenizer, tuple[str, ...]]:
     names = ("<s>", "</s>", "<pad>", "<unk>")
     words = _words(" ".join(SENTENCES))
     scores = {name: 0.0 for name in names} | {"▁": -3.0} | {char: -4.0 for char in sorted(set("".join(words)))}
-    scores |= {f"▁{word[:3]}": -5.0 for word in words} | {word[i : i + 2]: -5.0 for word in words for i in (3, 5) if len(word) > i + 1}
+    scores |= {f"▁{word[:3]}": -5.0 for word in words} | {
+        word[i : i + 2]: -5.0 for word in words for i in (3, 5) if len(word) > i + 1
+    }
     tokenizer = Tokenizer(models.Unigram(list(scores.items()), unk_id=names.index("<unk>")))
     tokenizer.normalizer = normalizers.NFKC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     tokenizer.add_special_tokens(list(names))
     return tokenizer, names
 
