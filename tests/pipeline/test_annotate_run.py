@@ -1,0 +1,439 @@
+"""Runs over whole corpora: what goes in is accounted for, and files appear only complete."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from annotation_pipelines import files_in, make_nlp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samarkand.errors import SamarkandWarning
+from samarkand.pipeline import run as run_module
+from samarkand.pipeline.annotate import annotate
+from samarkand.pipeline.batches import annotate_batch
+from samarkand.pipeline.encoders import Encoded, encode_jsonl
+from samarkand.pipeline.loading import PipelineSpec
+from samarkand.pipeline.records import Record, Rejected
+from samarkand.pipeline.run import batched
+from samarkand.pipeline.sources import UsageError
+from samarkand.pipeline.workers import PoolAnnotator
+
+
+def jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def corpus(folder: Path, texts: list[str], name: str = "a.txt") -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return folder / name
+
+
+TEXTS = [f"Ada number {n} in Cairo" if n % 3 else f"القاهرة {n} 中文" for n in range(40)]
+
+
+def test_run_writes_outputs_and_summary(tmp_path):
+    source = corpus(tmp_path / "in", TEXTS)
+    summary = annotate(source, tmp_path / "out", model=make_nlp("test_grouper"))
+    records = jsonl(tmp_path / "out" / "a.jsonl")
+    assert [record["text"] for record in records] == TEXTS
+    entities = sum(len(record["entities"]) for record in records)
+    assert summary["status"] == "complete"
+    assert (summary["documents"], summary["entities"], summary["quarantined"]) == (40, entities, 0)
+    assert summary["spans"] == entities
+    assert summary["tokens"] == sum(len(text.split()) for text in TEXTS)
+    assert summary["pipeline"]["components"] == ["entity_ruler", "test_grouper"]
+    assert summary["files"][0]["input"] == str(source)
+    assert json.loads((tmp_path / "out" / "run.json").read_bytes()) == summary
+    assert files_in(tmp_path / "out") == ["a.jsonl", "run.json"]
+
+
+@pytest.mark.parametrize("output_format", ["parquet", "docbin", "conll"])
+def test_every_format_holds_every_document(tmp_path, output_format):
+    source = corpus(tmp_path / "in", ["Ada in Cairo", "nothing"])
+    summary = annotate(source, tmp_path / "out", model=make_nlp(), output_format=output_format)
+    (path,) = [tmp_path / "out" / file["output"] for file in summary["files"]]
+    again = annotate(path, tmp_path / "again", model=make_nlp()) if output_format != "conll" else None
+    if again:
+        assert [record["text"] for record in jsonl(tmp_path / "again" / "a.jsonl")] == ["Ada in Cairo", "nothing"]
+    else:
+        assert path.read_text().count("# text = ") == 2
+
+
+def test_conll_run_counts_what_it_leaves_out(tmp_path):
+    source = corpus(tmp_path / "in", ["Ada in Cairo"])
+    with pytest.warns(SamarkandWarning, match=r"\[SW502\] 2 spans .*here doc.ents"):
+        summary = annotate(source, tmp_path / "out", model=make_nlp("test_grouper"), output_format="conll")
+    assert summary["unwritten"] == 2
+
+
+def test_tokens_of_a_docbin_are_kept(tmp_path):
+    from spacy.tokens import Doc, DocBin
+
+    nlp = make_nlp()
+    doc = Doc(nlp.vocab, words=["Bank of", "Cairo"])
+    (tmp_path / "a.spacy").write_bytes(DocBin(docs=[doc]).to_bytes())
+    summary = annotate(tmp_path / "a.spacy", tmp_path / "out", model=nlp)
+    assert summary["tokens"] == 2
+    assert jsonl(tmp_path / "out" / "a.jsonl")[0]["entities"] == [
+        {"start": 8, "end": 13, "label": "LOC", "text": "Cairo"}
+    ]
+
+
+def bad_corpus(folder: Path) -> Path:
+    """Records with every kind of trouble between good ones, over two files."""
+    folder.mkdir(exist_ok=True)
+    lines = [b'{"id": %d, "text": "Ada %d"}' % (n, n) for n in range(30)]
+    lines[3] = b'{"id": 3, "text": "POISON 3"}'
+    lines[4] = b"broken"
+    lines[5] = b'{"text": "\xff"}'
+    lines[17] = b'{"id": 17, "text": "POISON 17"}'
+    lines[18] = b'{"id": 18, "text": "VANISH"}'
+    lines[20] = b'{"id": 20, "text": "%s"}' % (b"x" * 2000)
+    lines[29] = b'{"id": 29, "text": "UNTIDY"}'
+    (folder / "a.jsonl").write_bytes(b"\n".join(lines))
+    corpus(folder, ["Ada", "POISON", "Cairo"], "b.txt")
+    return folder
+
+
+def run_bad_corpus(tmp_path: Path, n_process: int, batch_size: int = 7) -> tuple[Path, dict[str, Any]]:
+    output = tmp_path / f"out{n_process}-{batch_size}"
+    nlp = make_nlp("test_picky", "test_forgetful", "test_untidy")
+    nlp.max_length = 1000
+    source = bad_corpus(tmp_path / "in")
+    options = {"output_format": "docbin"} if batch_size == 8 else {}
+    return output, annotate(source, output, model=nlp, n_process=n_process, batch_size=batch_size, **options)
+
+
+def test_bad_records_cost_only_themselves(tmp_path):
+    output, summary = run_bad_corpus(tmp_path, 1)
+    lost = {3, 4, 5, 17, 18, 20}
+    assert [record["id"] for record in jsonl(output / "a.jsonl")] == [n for n in range(30) if n not in lost]
+    assert [record["text"] for record in jsonl(output / "b.jsonl")] == ["Ada", "Cairo"]
+    entries = jsonl(output / "quarantine.jsonl")
+    assert [(Path(entry["file"]).name, entry["line"], entry["code"]) for entry in entries] == [
+        ("a.jsonl", 4, "S528"),
+        ("a.jsonl", 5, "S521"),
+        ("a.jsonl", 6, "S520"),
+        ("a.jsonl", 18, "S528"),
+        ("a.jsonl", 19, "S529"),
+        ("a.jsonl", 21, "S527"),
+        ("b.txt", 2, "S528"),
+    ]
+    assert entries[0]["reason"] == "The component 'test_picky' failed: ValueError: cannot stand."
+    assert entries[0]["raw"] == {"id": 3, "text": "POISON 3"}
+    assert entries[4]["reason"] == "The component 'test_forgetful' gave no document back."
+    assert "2000 characters" in entries[5]["reason"]
+    assert (summary["documents"], summary["quarantined"]) == (26, 7)
+    assert summary["reasons"] == {"S520": 1, "S521": 1, "S527": 1, "S528": 3, "S529": 1}
+    assert [file["quarantined"] for file in summary["files"]] == [6, 1]
+
+
+def test_document_that_the_format_cannot_hold(tmp_path):
+    output, summary = run_bad_corpus(tmp_path, 1, batch_size=8)
+    assert summary["reasons"]["S530"] == 1
+    assert jsonl(output / "quarantine.jsonl")[-2]["raw"] == {"id": 29, "text": "UNTIDY"}
+
+
+def test_two_processes_write_the_same(tmp_path):
+    one, summary_one = run_bad_corpus(tmp_path, 1)
+    two, summary_two = run_bad_corpus(tmp_path, 2)
+    for name in ("a.jsonl", "b.jsonl", "quarantine.jsonl"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    assert summary_one["files"] == summary_two["files"]
+    assert files_in(one) == files_in(two)
+
+
+def test_component_that_leaves_documents_out_of_a_batch(tmp_path):
+    source = corpus(tmp_path / "in", ["Ada", "VANISH", "Cairo"])
+    summary = annotate(source, tmp_path / "out", model=make_nlp("test_sieve"))
+    assert [record["text"] for record in jsonl(tmp_path / "out" / "a.jsonl")] == ["Ada", "Cairo"]
+    assert summary["reasons"] == {"S529": 1}
+
+
+def test_long_rejected_record_is_cut(tmp_path):
+    source = corpus(tmp_path / "in", ["POISON " * 5000])
+    annotate(source, tmp_path / "out", model=make_nlp("test_picky"))
+    (entry,) = jsonl(tmp_path / "out" / "quarantine.jsonl")
+    assert len(entry["raw"]) == 10_000
+    assert entry["raw_characters"] > 35_000
+
+
+def test_worker_that_dies_ends_the_run(tmp_path):
+    corpus(tmp_path / "in", ["Ada"] * 5, "a.txt")
+    corpus(tmp_path / "in", ["Ada"] * 20 + ["DEATH"] + ["Ada"] * 20, "b.txt")
+    with pytest.raises(RuntimeError, match=r"\[S509\] .*exit code 7.*b.txt, lines 19 to 24") as caught:
+        annotate(tmp_path / "in", tmp_path / "out", model=make_nlp("test_picky"), n_process=2, batch_size=6)
+    assert "\n" not in str(caught.value)
+    assert files_in(tmp_path / "out") == ["a.jsonl", "run.json"]
+    summary = json.loads((tmp_path / "out" / "run.json").read_bytes())
+    assert (summary["status"], summary["documents"]) == ("failed", 5)
+    assert "S509" in summary["error"]
+
+
+def test_worker_that_cannot_load(tmp_path):
+    with pytest.raises(ValueError, match=r"^\[S508\] Cannot load the pipeline"):
+        PoolAnnotator(PipelineSpec(str(tmp_path)), encode_jsonl, 1)
+
+
+@pytest.mark.slow
+def test_worker_that_dies_before_it_is_ready(tmp_path):
+    (tmp_path / "code.py").write_text("import os; os._exit(9)")
+    spec = PipelineSpec(str(tmp_path), code=str(tmp_path / "code.py"))
+    with pytest.raises(RuntimeError, match=r"\[S510\] A worker process died \(exit code 9\)"):
+        PoolAnnotator(spec, encode_jsonl, 1)
+
+
+def test_pipeline_that_cannot_be_sent(tmp_path):
+    nlp = make_nlp()
+    nlp.tokenizer = lambda text: nlp.vocab
+    with pytest.raises(ValueError, match=r"\[S514\].*n_process=1"):
+        annotate(corpus(tmp_path / "in", ["a"]), tmp_path / "out", model=nlp, n_process=2)
+
+
+def test_interrupted_run_keeps_only_complete_files(tmp_path):
+    corpus(tmp_path / "in", ["Ada", "POISON"], "a.txt")
+    corpus(tmp_path / "in", ["Ada"] * 50 + ["POISON"] * 3 + ["STOP"], "b.txt")
+    corpus(tmp_path / "in", ["Ada"], "c.txt")
+    with pytest.raises(KeyboardInterrupt):
+        annotate(tmp_path / "in", tmp_path / "out", model=make_nlp("test_picky"), batch_size=2)
+    assert files_in(tmp_path / "out") == ["a.jsonl", "quarantine.jsonl", "run.json"]
+    assert [Path(entry["file"]).name for entry in jsonl(tmp_path / "out" / "quarantine.jsonl")] == ["a.txt"]
+    summary = json.loads((tmp_path / "out" / "run.json").read_bytes())
+    assert (summary["status"], summary["documents"], summary["quarantined"]) == ("interrupted", 1, 1)
+
+
+def test_run_that_fails_in_its_first_file_leaves_nothing(tmp_path):
+    source = corpus(tmp_path / "in", ["Ada", "POISON"] * 5 + ["STOP"])
+    with pytest.raises(KeyboardInterrupt):
+        annotate(source, tmp_path / "out", model=make_nlp("test_picky"), batch_size=2)
+    assert files_in(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
+def test_full_disk_ends_the_run_with_one_line(tmp_path, monkeypatch, output_format):
+    class FullDisk:
+        def __init__(self, file: object, schema: object) -> None: ...
+
+        def write(self, payload: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        close = write
+
+    source = corpus(tmp_path / "in", ["Ada", "POISON"])
+    writer = run_module.FORMATS[output_format]
+    monkeypatch.setitem(
+        run_module.FORMATS, output_format, type(writer)(writer.suffix, writer.encoder, FullDisk, writer.columns)
+    )
+    with pytest.raises(OSError, match=r"^\[S511\] Cannot write .*: No space left on device\.") as caught:
+        annotate(source, tmp_path / "out", model=make_nlp("test_picky"), output_format=output_format)
+    assert "\n" not in str(caught.value)
+    assert files_in(tmp_path / "out") == []
+
+
+def test_output_is_not_replaced_unless_forced(tmp_path):
+    source = corpus(tmp_path / "in", ["Ada", "POISON"])
+    nlp = make_nlp("test_picky")
+    annotate(source, tmp_path / "out", model=nlp)
+    before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in files_in(tmp_path / "out")}
+    with pytest.raises(UsageError, match=r"\[S504\] Output exists already: .*a.jsonl.*--force"):
+        annotate(source, tmp_path / "out", model=nlp)
+    assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in files_in(tmp_path / "out")} == before
+    corpus(tmp_path / "in", ["Cairo"])
+    annotate(source, tmp_path / "out", model=nlp, force=True)
+    assert files_in(tmp_path / "out") == ["a.jsonl", "run.json"]
+    assert jsonl(tmp_path / "out" / "a.jsonl")[0]["text"] == "Cairo"
+
+
+def test_input_is_never_replaced(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "Ada"}\n')
+    with pytest.raises(UsageError, match=r"\[S505\]"):
+        annotate(tmp_path / "a.jsonl", tmp_path, model=make_nlp(), force=True)
+    assert (tmp_path / "a.jsonl").read_text() == '{"text": "Ada"}\n'
+
+
+def test_folders_are_mirrored_and_the_output_is_not_read(tmp_path):
+    corpus(tmp_path, ["Ada"], "a.txt")
+    corpus(tmp_path / "sub", ["Cairo"], "a.txt")
+    for force in (False, True):
+        summary = annotate(tmp_path, tmp_path / "out", model=make_nlp(), force=force)
+        assert [file["output"] for file in summary["files"]] == ["a.jsonl", "sub/a.jsonl"]
+    assert files_in(tmp_path / "out") == ["a.jsonl", "run.json", "sub/a.jsonl"]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 99])
+def test_limit_counts_records_over_all_files(tmp_path, limit):
+    corpus(tmp_path / "in", ["Ada", "POISON", "Ada"], "a.txt")
+    corpus(tmp_path / "in", ["Ada", "Ada"], "b.txt")
+    summary = annotate(tmp_path / "in", tmp_path / "out", model=make_nlp("test_picky"), limit=limit, batch_size=2)
+    assert summary["documents"] + summary["quarantined"] == min(limit, 5)
+    assert len(summary["files"]) == (1 if limit <= 3 else 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"n_process": 0}, "n_process"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"limit": 0}, "limit"),
+        ({"output_format": "xml"}, "format"),
+        ({"txt_unit": "page"}, "txt_unit"),
+        ({"spans_key": "sc"}, "spans_key"),
+    ],
+)
+def test_bad_options_are_refused(tmp_path, options, name):
+    with pytest.raises(UsageError, match=rf"\[S507\] Bad value for {name}"):
+        annotate(corpus(tmp_path / "in", ["a"]), tmp_path / "out", model=make_nlp(), **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_that_is_a_file_is_refused(tmp_path):
+    source = corpus(tmp_path / "in", ["a"])
+    with pytest.raises(UsageError, match=r"\[S507\] Bad value for output"):
+        annotate(source, source, model=make_nlp())
+
+
+def test_pipelines_that_do_not_load(tmp_path):
+    with pytest.raises(OSError, match=r"\[S001\] No bundled pipeline named 'nowhere'"):
+        PipelineSpec("nowhere").load()
+    (tmp_path / "config.cfg").write_text("[nlp]\nlang = 'xx'\npipeline = []\n")
+    with pytest.raises(OSError, match=r"\[S508\] Cannot load the pipeline .*--code"):
+        PipelineSpec(str(tmp_path)).load()
+    with pytest.raises(OSError, match=r"\[S508\]"):
+        PipelineSpec(str(tmp_path), code=str(tmp_path / "missing.py")).load()
+
+
+def test_gpu_that_is_not_there():
+    with pytest.raises(UsageError, match=r"\[S513\] No GPU 99"):
+        PipelineSpec("nowhere", gpu_id=99).load()
+
+
+def test_pipeline_with_code_of_the_user(tmp_path):
+    code = tmp_path / "mine.py"
+    code.write_text(
+        "from spacy.language import Language\n"
+        "@Language.component('test_user_code')\n"
+        "def component(doc):\n"
+        "    doc.user_data['seen'] = True\n"
+        "    return doc\n"
+    )
+    import spacy
+
+    nlp = spacy.blank("xx")
+    spacy.util.import_file("mine", code)
+    nlp.add_pipe("test_user_code")
+    nlp.to_disk(tmp_path / "model")
+    source = corpus(tmp_path / "in", ["Ada"])
+    summary = annotate(source, tmp_path / "out", model=tmp_path / "model", code=code)
+    assert summary["pipeline"]["components"] == ["test_user_code"]
+    assert summary["pipeline"]["model"] == str(tmp_path / "model")
+
+
+def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
+    """Records are read only a batch ahead of what is written, and the vocabulary forgets the texts."""
+    count, read, lead = 50_000, 0, 0
+
+    def endless(source: object, options: object) -> Iterator[Record]:
+        nonlocal read
+        for read in range(1, count + 1):
+            yield Record(read, f"word{read}")
+
+    class Sink:
+        written = 0
+
+        def __init__(self, file: object, schema: object) -> None: ...
+
+        def write(self, payload: bytes) -> None:
+            nonlocal lead
+            lead = max(lead, read - Sink.written)
+            Sink.written += 1
+
+        def close(self) -> None: ...
+
+    import spacy
+
+    nlp = spacy.blank("xx")
+    nlp("warm up")
+    strings = len(nlp.vocab.strings)
+    jsonl_format = run_module.FORMATS["jsonl"]
+    monkeypatch.setitem(run_module.FORMATS, "jsonl", type(jsonl_format)(".jsonl", jsonl_format.encoder, Sink))
+    monkeypatch.setattr(run_module, "read_source", endless)
+    summary = annotate(corpus(tmp_path / "in", ["a"]), tmp_path / "out", model=nlp, batch_size=500)
+    assert (summary["documents"], Sink.written) == (count, count)
+    assert lead <= 500
+    assert len(nlp.vocab.strings) - strings < 100
+
+
+def test_batches_are_bounded_in_number_and_text():
+    items = [Record(n, "x" * n) for n in range(1, 8)] + [Rejected(8, "S521", "broken")]
+    assert [[item.position for item in batch] for batch in batched(items, 3)] == [[1, 2, 3], [4, 5, 6], [7, 8]]
+    assert [[item.position for item in batch] for batch in batched(items, 99, characters=9)] == [
+        [1, 2, 3, 4],
+        [5, 6],
+        [7, 8],
+    ]
+    assert list(batched([], 3)) == []
+
+
+def test_one_bad_document_costs_few_runs(monkeypatch):
+    """Halving, not one by one: the cost of a failure grows with the logarithm of the batch."""
+    calls = []
+    from samarkand.pipeline import batches
+
+    original = batches._pipe
+    monkeypatch.setattr(batches, "_pipe", lambda nlp, records: calls.append(len(records)) or original(nlp, records))
+    records = [Record(n, "POISON" if n == 77 else "Ada") for n in range(128)]
+    outcomes = annotate_batch(make_nlp("test_picky"), records, encode_jsonl)
+    assert [index for index, outcome in enumerate(outcomes) if isinstance(outcome, Rejected)] == [77]
+    assert len(calls) == 15
+
+
+UNICODE = st.text(max_size=40) | st.sampled_from(
+    ["👩‍👩‍👧", "é", "e\u0301", "\u202bعربي\u202c", "中文", "हिन्दी", "\r\n", " "]
+)
+
+
+@given(st.lists(UNICODE, min_size=1, max_size=6), st.sampled_from(["Ada", "Cairo", "القاهرة"]))
+@settings(max_examples=120, deadline=None)
+def test_offsets_slice_to_the_entity(nlp, pieces, name):
+    text = f" {name} ".join(pieces) + f" {name}"
+    (outcome,) = annotate_batch(nlp, [Record(1, text)], encode_jsonl)
+    assert isinstance(outcome, Encoded)
+    record = json.loads(outcome.payload)
+    assert record["text"] == text
+    assert record["entities"]
+    for entity in record["entities"]:
+        assert text[entity["start"] : entity["end"]] == entity["text"]
+    assert name in {entity["text"] for entity in record["entities"]}
+
+
+@pytest.fixture(scope="module")
+def nlp():
+    return make_nlp()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_workers_and_leaves_no_half_file(tmp_path):
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    make_nlp().to_disk(tmp_path / "model")
+    corpus(tmp_path / "in", ["Ada in Cairo"] * 400_000)
+    command = [sys.executable, "-m", "samarkand.pipeline.cli", "annotate", str(tmp_path / "in")]
+    command += ["--output", str(tmp_path / "out"), "--model", str(tmp_path / "model"), "--n-process", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("out/.*.part")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.strip().startswith("interrupted")
+    assert files_in(tmp_path / "out") == []

@@ -1,0 +1,189 @@
+"""The command line: what it prints, and the exit status it gives."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import samarkand
+from annotation_pipelines import files_in, make_nlp
+from rich.console import Console
+from samarkand.pipeline import cli
+from samarkand.pipeline.annotate import TXT_UNITS
+from samarkand.pipeline.info import bundled_pipelines
+from samarkand.pipeline.progress import ProgressBar
+from samarkand.pipeline.writers import FORMATS
+from typer.testing import CliRunner
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    make_nlp("test_picky").to_disk(folder)
+    return str(folder)
+
+
+def write(path: Path, text: str) -> str:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def invoke(*arguments: object, stdin: str | None = None):
+    return runner.invoke(cli.app, [str(argument) for argument in arguments], input=stdin)
+
+
+def test_annotate(tmp_path, model):
+    source = write(tmp_path / "in" / "a.txt", "Ada in Cairo\nnothing\n")
+    result = invoke("annotate", source, "--output", tmp_path / "out", "--model", model)
+    assert result.exit_code == 0, result.output
+    assert "2 documents, 4 tokens, 2 entities" in result.stdout
+    assert files_in(tmp_path / "out") == ["a.jsonl", "run.json"]
+
+
+def test_every_option_reaches_the_run(tmp_path, model):
+    source = write(tmp_path / "in" / "a.jsonl", '{"body": "Ada"}\n' * 3)
+    options = ["--format", "conll", "--text-field", "body", "--txt-unit", "file", "--spans-key", "sc", "--limit", 2]
+    options += ["--batch-size", 5, "--n-process", 1, "--gpu-id", -1, "--force", "--json"]
+    result = invoke("annotate", source, "-o", tmp_path / "out", "-m", model, *options)
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["options"] == {
+        "inputs": [source],
+        "output": str(tmp_path / "out"),
+        "output_format": "conll",
+        "text_field": "body",
+        "txt_unit": "file",
+        "spans_key": "sc",
+        "code": None,
+        "n_process": 1,
+        "batch_size": 5,
+        "gpu_id": -1,
+        "limit": 2,
+        "force": True,
+    }
+    assert summary["documents"] == 2
+    assert result.stderr.startswith("warning: [SW502] 2 spans")
+
+
+def test_standard_input(tmp_path, model):
+    result = invoke("annotate", "-", "-o", tmp_path / "out", "-m", model, stdin="Ada\nCairo\n")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "stdin.jsonl").read_bytes().count(b"\n") == 2
+
+
+def test_quarantined_records_have_a_status_of_their_own(tmp_path, model):
+    source = write(tmp_path / "in" / "a.jsonl", '{"text": "Ada"}\nbroken\n{"text": "POISON"}\n')
+    result = invoke("annotate", source, "-o", tmp_path / "out", "-m", model)
+    assert result.exit_code == 3
+    assert "2 records in" in result.stdout
+    assert "S521 1, S528 1" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["missing.txt"], "S501"),
+        (["a.pdf"], "S502"),
+        (["a.txt", "--batch-size", "0"], "S507"),
+        (["a.csv", "--text-field", "body"], "S506"),
+        (["a.txt", "--gpu-id", "99"], "S513"),
+    ],
+)
+def test_refused_requests(tmp_path, monkeypatch, model, arguments, code):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.pdf", "a.txt", "a.csv"):
+        write(tmp_path / name, "n,text\n")
+    result = invoke("annotate", *arguments, "-o", "out", "-m", model)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: [{code}]")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_existing_output_is_refused(tmp_path, model):
+    source = write(tmp_path / "in" / "a.txt", "Ada\n")
+    statuses = [invoke("annotate", source, "-o", tmp_path / "out", "-m", model, *force).exit_code for force in ([], [])]
+    assert statuses == [0, 2]
+    assert invoke("annotate", source, "-o", tmp_path / "out", "-m", model, "--force").exit_code == 0
+
+
+def test_bad_option_is_a_usage_error(tmp_path):
+    assert invoke("annotate", "a.txt", "-o", tmp_path, "--format", "xml").exit_code == 2
+    assert invoke("annotate", "a.txt").exit_code == 2
+
+
+def test_failure_is_one_line(tmp_path):
+    source = write(tmp_path / "in" / "a.txt", "Ada\n")
+    result = invoke("annotate", source, "-o", tmp_path / "out", "-m", tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: [S508]")
+    assert result.stderr.count("\n") == 1
+
+
+def test_interrupt(tmp_path, model):
+    source = write(tmp_path / "in" / "a.txt", "Ada\nSTOP\n")
+    result = invoke("annotate", source, "-o", tmp_path / "out", "-m", model)
+    assert result.exit_code == 130
+    assert result.stderr.startswith("interrupted")
+    assert files_in(tmp_path / "out") == []
+
+
+def test_choices_are_those_of_the_function():
+    assert [choice.value for choice in cli.OutputFormat] == list(FORMATS)
+    assert [choice.value for choice in cli.TxtUnit] == list(TXT_UNITS)
+
+
+def test_version():
+    result = invoke("--version")
+    assert (result.exit_code, result.stdout) == (0, f"samarkand {samarkand.__version__}\n")
+
+
+def test_info():
+    facts = json.loads(invoke("info", "--json").stdout)
+    assert facts["versions"]["samarkand"] == samarkand.__version__
+    assert set(facts) == {"versions", "pipelines", "devices"}
+    assert "cores" in facts["devices"]["cpu"]
+    assert "spacy" in invoke("info").stdout
+
+
+def test_bundled_pipelines(tmp_path):
+    make_nlp().to_disk(tmp_path / "xx_rules")
+    (tmp_path / "no_pipeline").mkdir()
+    found = bundled_pipelines(tmp_path)
+    assert list(found) == ["xx_rules"]
+    assert "entity_ruler" in found["xx_rules"]
+
+
+def test_help_does_not_wait_for_heavy_imports():
+    check = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from samarkand.pipeline.cli import app\n"
+        "result = CliRunner().invoke(app, ['annotate', '--help'])\n"
+        "assert 'quarantine.jsonl' in result.output\n"
+        "print(sorted({'spacy', 'torch', 'numpy', 'pyarrow', 'datasets'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_silent_where_nobody_looks(terminal):
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=120)
+    with ProgressBar(show=True, console=console) as bar:
+        bar.update("a.txt", 1200, 34_000, 2.0)
+        bar.update("b[1].txt", 1200, 34_000, 0.0)
+    shown = stream.getvalue()
+    if terminal:
+        assert "b[1].txt" in shown
+        assert "1,200 documents  34,000 tokens" in shown
+    else:
+        assert shown == ""
