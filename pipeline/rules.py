@@ -140,13 +140,19 @@ class LanguageRules:
         # Plain words, alone or before one mark of punctuation, are most runs: no rule cuts between letters.
         word = _WORD.fullmatch(run)
         plain = word is not None and run not in self.exceptions and word[1] not in self.exceptions
-        if plain and (not word[2] or self._tokenizer.find_suffix(run) == 1):
+        if plain and (not word[2] or self._is_suffix(word[2], run)):
             return [part for part in word.groups() if part], {}
         if self._runs >= MAX_RUNS:
             self._build()
         self._runs += 1
         tokens = self._tokenizer(run)
         return [token.text for token in tokens], {token.i: token.norm_ for token in tokens if token.norm}
+
+    def _is_suffix(self, mark: str, run: str) -> bool:
+        """Whether a mark of punctuation comes off: always if it does so alone, else as the run before it has it."""
+        if mark not in self._suffixes:
+            self._suffixes[mark] = self._tokenizer.find_suffix(mark) == 1
+        return self._suffixes[mark] or self._tokenizer.find_suffix(run) == 1
 
     def _build(self) -> None:
         # A vocabulary of its own, without attributes: lexemes are cheap, and only exceptions give a norm.
@@ -165,3 +171,4 @@ class LanguageRules:
             max_cache_size=0,
         )
         self._runs = 0
+        self._suffixes: dict[str, bool] = {}

@@ -340,7 +340,7 @@ def test_initialize_and_score() -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["Hello, world! مرحبا بالعالم. 你好世界，3.5亿。\n", "a", "a.", "a:", "a@", "a-", "!", "\u0301", "\u0301\u0327",
+    ["Hello, world! مرحبا بالعالم. 你好世界，3.5亿。\n", "a", "a.", "a-", "!", "\u0301", "\u0301\u0327",
      "中", "中\ufe00", "中-", "🇸", "👨\u200d", "http://", "1，", "１，", "ا\u064b،", " ", "\n "],
 )  # fmt: skip
 def test_a_million_characters_take_seconds(nlps, unit: str) -> None:
