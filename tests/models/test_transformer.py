@@ -210,6 +210,24 @@ def test_mixture_agrees_with_slow_reference(family, checkpoints):
     torch.testing.assert_close(fast, slow, atol=1e-5, rtol=1e-5)
 
 
+def test_mixture_ends_with_what_the_encoder_returns(checkpoints, monkeypatch):
+    """Some encoders list their last layer as it is before the final norm."""
+    last, pieces = load(checkpoints["modernbert"])
+    mixed, _ = load(checkpoints["modernbert"], layers="mix")
+    forward = mixed.encoder.forward
+
+    def before_norm(**kwargs):
+        output = forward(**kwargs)
+        output.hidden_states = (*output.hidden_states[:-1], torch.zeros_like(output.last_hidden_state))
+        return output
+
+    monkeypatch.setattr(mixed.encoder, "forward", before_norm)
+    windows = plan(pieces, SENTENCES)
+    with torch.no_grad():
+        mixed.mix.weights.copy_(torch.tensor([0.0, 0.0, 100.0]))
+        torch.testing.assert_close(mixed(windows), last(windows))
+
+
 def test_new_mixture_is_the_mean_of_layers():
     layers = [torch.randn(4, 3) for _ in range(5)]
     torch.testing.assert_close(LayerMix(5)(layers), torch.stack(layers).mean(0))

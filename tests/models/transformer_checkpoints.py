@@ -102,7 +102,7 @@ def _byte_level() -> tuple[Tokenizer, tuple[str, ...]]:
 def _unigram() -> tuple[Tokenizer, tuple[str, ...]]:
     names = ("<s>", "</s>", "<pad>", "<unk>")
     words = _words(" ".join(SENTENCES))
-    scores = {name: 0.0 for name in names} | {"▁": -3.0} | {char: -4.0 for char in sorted(set("".join(words)))}
+    scores = dict.fromkeys(names, 0.0) | {"▁": -3.0} | dict.fromkeys(sorted(set("".join(words))), -4.0)
     scores |= {f"▁{word[:3]}": -5.0 for word in words} | {
         word[i : i + 2]: -5.0 for word in words for i in (3, 5) if len(word) > i + 1
     }
