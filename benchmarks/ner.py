@@ -129,15 +129,9 @@ def measure(name: str, dataset: str, seed: int, max_steps: int) -> list[dict[str
     system, kind = SYSTEMS[name], DATASETS.get(dataset, Dataset("xx"))
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        splits = _write_splits(dataset, kind, Path(folder))
-        config = _spacy_config(kind, splits) if name == "spacy" else _our_config(name, kind, splits)
-        config["training"]["seed"] = seed
-        config["system"]["seed"] = seed
-        steps = max_steps or _steps(splits["train"])
-        config["training"].update(max_steps=steps, patience=steps // 3, eval_frequency=max(1, steps // 40))
-        nlp = init_nlp(config)
-        train(nlp, Path(folder) / "model", stdout=sys.stderr, stderr=sys.stderr)
-        best = spacy.load(Path(folder) / "model" / "model-best")
+        splits = write_splits(dataset, kind, Path(folder))
+        config = spacy_config(kind, splits) if name == "spacy" else our_config(name, kind, splits)
+        best = train_best(config, Path(folder), seed=seed, steps=max_steps or _steps(splits["train"]))
         seconds = time.perf_counter() - began
         key = "ricon" if kind.nested and name.startswith("ricon") else None
         scores, speed = _test(best, splits, key)
@@ -161,6 +155,23 @@ def measure(name: str, dataset: str, seed: int, max_steps: int) -> list[dict[str
     return rows
 
 
+def train_best(config: Config, folder: Path, *, seed: int, steps: int) -> spacy.Language:
+    """Train a pipeline.
+
+    config (Config): Its config.
+    folder (Path): A folder for the weights.
+    seed (int): Seed of weights and order.
+    steps (int): Most steps; it stops after a third of them without a better score on dev.
+    RETURNS (Language): The pipeline at its best step on dev.
+    """
+    config["training"]["seed"] = config["system"]["seed"] = seed
+    config["training"].update(max_steps=steps, patience=steps // 3, eval_frequency=max(1, steps // 40))
+    nlp = init_nlp(config)
+    (folder / "model").mkdir()
+    train(nlp, folder / "model", stdout=sys.stderr, stderr=sys.stderr)
+    return spacy.load(folder / "model" / "model-best")
+
+
 def _is_done(system: System, dataset: str, seed: int) -> bool:
     return any(
         (r["system"], r["train"], r["dataset"], r["seed"]) == (system.label, system.train, dataset, seed)
@@ -168,8 +179,14 @@ def _is_done(system: System, dataset: str, seed: int) -> bool:
     )
 
 
-def _write_splits(dataset: str, kind: Dataset, folder: Path) -> dict[str, Path]:
-    """Train, dev and test as JSONL files."""
+def write_splits(dataset: str, kind: Dataset, folder: Path) -> dict[str, Path]:
+    """Write the splits of a corpus as JSONL files.
+
+    dataset (str): Key of `DATASETS`, or "samples".
+    kind (Dataset): What it is.
+    folder (Path): Where to.
+    RETURNS (dict[str, Path]): The files "train", "dev" and "test".
+    """
     if dataset == "samples":
         records = [r for p in sorted(SAMPLES.glob("*.jsonl")) if p.stem != "nested" for r in read_records(p)]
         splits = {"train": records, "dev": records[:20], "test": records[:20]}
@@ -189,7 +206,14 @@ def _write_splits(dataset: str, kind: Dataset, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def _our_config(name: str, kind: Dataset, splits: dict[str, Path]) -> Config:
+def our_config(name: str, kind: Dataset, splits: dict[str, Path]) -> Config:
+    """The config of one of our systems.
+
+    name (str): Key of `SYSTEMS`.
+    kind (Dataset): What the corpus is.
+    splits (dict[str, Path]): Its files.
+    RETURNS (Config): The config, interpolated.
+    """
     nested = kind.nested and name != "crf"
     overrides = {"paths.train": str(splits["train"]), "paths.dev": str(splits["dev"])}
     overrides |= {PLACES.get(key, key): value for key, value in SYSTEMS[name].settings.items()}
@@ -201,12 +225,19 @@ def _our_config(name: str, kind: Dataset, splits: dict[str, Path]) -> Config:
     return config.interpolate()
 
 
-def _spacy_config(kind: Dataset, splits: dict[str, Path]) -> Config:
-    """spaCy's own recipe for `ner` on a CPU, with our tokenizer and reader so that only the model differs."""
+def spacy_config(kind: Dataset, splits: dict[str, Path], *, own_tokenizer: bool = False) -> Config:
+    """spaCy's own recipe for `ner` on a CPU, with our reader.
+
+    kind (Dataset): What the corpus is.
+    splits (dict[str, Path]): Its files.
+    own_tokenizer (bool): Keep spaCy's tokenizer; False takes ours, so that only the model differs.
+    RETURNS (Config): The config, interpolated.
+    """
     config = init_config(lang=kind.lang, pipeline=["ner"], optimize="efficiency")
-    config["nlp"]["tokenizer"] = {"@tokenizers": "samarkand.ScriptTokenizer.v1", "norm": "full"}
-    # Chinese and some others read a setting that only their own tokenizer knows.
-    config["initialize"]["tokenizer"] = {}
+    if not own_tokenizer:
+        config["nlp"]["tokenizer"] = {"@tokenizers": "samarkand.ScriptTokenizer.v1", "norm": "full"}
+        # Chinese and some others read a setting that only their own tokenizer knows.
+        config["initialize"]["tokenizer"] = {}
     for split in ("train", "dev"):
         config["corpora"][split] = {"@readers": "samarkand.SpanCorpus.v1", "path": str(splits[split])}
     return config.interpolate()
