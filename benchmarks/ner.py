@@ -165,7 +165,7 @@ def train_best(config: Config, folder: Path, *, seed: int, steps: int) -> spacy.
     RETURNS (Language): The pipeline at its best step on dev.
     """
     config["training"]["seed"] = config["system"]["seed"] = seed
-    config["training"].update(max_steps=steps, patience=steps // 3, eval_frequency=max(1, steps // 40))
+    config["training"].update(max_steps=steps, patience=steps // 3, eval_frequency=max(20, steps // 40))
     nlp = init_nlp(config)
     (folder / "model").mkdir()
     train(nlp, folder / "model", stdout=sys.stderr, stderr=sys.stderr)

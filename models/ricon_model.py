@@ -37,6 +37,7 @@ def build_ricon_model(
     dropout_in: float = 0.2,
     dropout_out: float = 0.4,
     max_batch_tokens: int = 4096,
+    half_storage: bool = False,
 ) -> Model[list[Doc], list[SpanScores]]:
     """The RICON network. Types and maximum span width are set by the component when it is initialised.
 
@@ -48,6 +49,7 @@ def build_ricon_model(
     dropout_in (float): Dropout before each BiLSTM.
     dropout_out (float): Dropout after each BiLSTM.
     max_batch_tokens (int): Most tokens of one padded batch.
+    half_storage (bool): Save the weights in half the bytes, as float16.
     RETURNS (Model): Its output is a list of `SpanScores`, a padded batch of windows each.
     RAISES (ValueError): S402 for unknown branches.
     """
@@ -64,6 +66,7 @@ def build_ricon_model(
         dims={"nO": None},
         refs={"tok2vec": tok2vec},
         attrs={"max_width": None, "max_batch_tokens": max_batch_tokens},
+        half_storage=half_storage,
     )
 
 

@@ -80,6 +80,7 @@ def build_subword_encoder(
         init=partial(_init, config=config, pretrained=pretrained),
         build=partial(build_network, dropout=dropout, token_dropout=token_dropout),
         dims={"nO": width},
+        half_storage=half_storage,
         attrs={
             "lexicon": Lexicon(FeatureSizes(word_rows, piece_rows)),
             "max_batch_tokens": max_batch_tokens,

@@ -54,6 +54,7 @@ def torch_model(
     attrs: Mapping[str, Any] | None = None,
     dims: Mapping[str, int | None] | None = None,
     refs: Mapping[str, Model | None] | None = None,
+    half_storage: bool = False,
 ) -> Model:
     """Make a thinc model around a torch network; the network is `model.shims[0].module`.
 
@@ -67,6 +68,7 @@ def torch_model(
     attrs (Optional[Mapping]): Attributes of the model.
     dims (Optional[Mapping]): Dimensions, None where unknown.
     refs (Optional[Mapping]): References to sublayers.
+    half_storage (bool): Save the weights as float16.
     RETURNS (Model): The model.
     """
     return Model(
@@ -77,7 +79,7 @@ def torch_model(
         attrs=dict(attrs or {}),
         dims=dict(dims or {}),
         refs=dict(refs or {}),
-        shims=[TorchShim(module, config, build=build)],
+        shims=[TorchShim(module, config, build=build, half_storage=half_storage)],
     )
 
 
@@ -112,6 +114,7 @@ class TorchShim(PyTorchShim):
     module (Optional[nn.Module]): The network, or None until `build` or `from_bytes`.
     config (Optional[Mapping]): What decides the shapes of the module, JSON types only; saved as well.
     build (Optional[Callable]): Picklable function that makes the module from such a config.
+    half_storage (bool): Save the weights as float16: half the bytes, and a loaded network that saves to the same.
     """
 
     def __init__(
@@ -120,9 +123,11 @@ class TorchShim(PyTorchShim):
         config: Mapping[str, Any] | None = None,
         *,
         build: Builder | None = None,
+        half_storage: bool = False,
     ) -> None:
         super().__init__(module, _as_json(config))
         self._build = build
+        self._half_storage = half_storage
 
     @property
     def module(self) -> nn.Module:
@@ -252,7 +257,12 @@ class TorchShim(PyTorchShim):
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): msgpack of the config and of the weights in safetensors format."""
-        state = None if self._model is None else safetensors.torch.save(_own_tensors(self._model))
+        state = None
+        if self._model is not None:
+            tensors = _own_tensors(self._model)
+            if self._half_storage:
+                tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+            state = safetensors.torch.save(tensors)
         return srsly.msgpack_dumps({"config": self.cfg, "state": state})
 
     def from_bytes(self: ShimT, bytes_data: bytes) -> ShimT:
@@ -282,7 +292,7 @@ class TorchShim(PyTorchShim):
 
     def copy(self: ShimT) -> ShimT:
         """RETURNS (TorchShim): A deep copy under an id of its own, so that optimizer states stay apart."""
-        return type(self)(copy.deepcopy(self._model), self.cfg, build=self._build)
+        return type(self)(copy.deepcopy(self._model), self.cfg, build=self._build, half_storage=self._half_storage)
 
     def __deepcopy__(self: ShimT, memo: dict[int, Any]) -> ShimT:
         return self.copy()
