@@ -79,6 +79,12 @@ class Errors(metaclass=_Coded):
     S224 = "Download of {name} failed: {url} ({reason}). Check the connection, or set SAMARKAND_DATA to a local copy."
     S225 = "{url} has changed (sha256 {found}, expected {expected}). Nothing was kept; report it to the maintainers."
     S226 = "{path}, line {line}: not a line of the format {format} ({reason}). Get the file again."
+    S227 = (
+        "{source} cannot be trained and tested on: a recipe needs train, and dev or test, but it has {splits}. "
+        "Add what is missing, or choose another corpus."
+    )
+    S229 = "{name} ({licence}) does not allow a pipeline learnt from it to be passed on. Take it out of the bundle's sources."
+    S228 = "There are several files for {split}: {paths}. Keep one."
     S301 = "The subword encoder has no context {context!r}; choose one of: {known}."
     S320 = (
         "Cannot load the {part} of {name!r}: {reason}. Give a folder or a hub name that holds a "
@@ -202,6 +208,10 @@ class Warnings(metaclass=_Coded):
     SW209 = (
         "{count} of {documents} documents in {path}, with {spans} spans, have over {max_length} tokens and "
         "were left out. Split them, or raise max_length."
+    )
+    SW210 = (
+        "{count} of {spans} spans in the {split} split of {source} have labels that its train split lacks and count "
+        "as misses: {labels}. Known: {known}. Rename or drop them with --labels."
     )
     SW320 = (
         "A window of {window} pieces is longer than the encoder can read: {limit}, with its {special} "

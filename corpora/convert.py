@@ -129,7 +129,7 @@ def _command(
             input_path,
             output_path,
             lang=lang,
-            spans_key=spans_key,
+            spans_key=spans_key or None,
             misaligned=misaligned,
             scheme=scheme,
             force=force,

@@ -11,7 +11,7 @@ from spacy.util import registry
 
 from ..errors import Errors
 from .alignment import MISALIGNED, SpanReport, align_spans, set_gold_ents
-from .records import Record, StrPath, find_files, read_records
+from .records import Record, StrPath, find_files, read_records, rename_labels
 
 __all__ = ["SpanCorpus", "create_span_corpus"]
 
@@ -137,7 +137,7 @@ class SpanCorpus:
     def _example(self, nlp: Language, record: Record, where: str) -> Example | None:
         predicted = nlp.make_doc(record["text"])
         self.report.documents += 1
-        spans = self._mapped(record["spans"])
+        spans = rename_labels(record["spans"], self.labels)
         if self.max_length and len(predicted) > self.max_length:
             self.report.long += 1
             self.report.long_spans += len(spans)
@@ -156,16 +156,6 @@ class SpanCorpus:
         else:
             reference.spans[self.spans_key] = kept
         return Example(predicted, reference)
-
-    def _mapped(self, spans: list[Record]) -> list[Record]:
-        if not self.labels:
-            return spans
-        mapped = []
-        for span in spans:
-            label = self.labels.get(span["label"], self.labels.get("*", span["label"]))
-            if label is not None:
-                mapped.append({**span, "label": label})
-        return mapped
 
     def _warn(self) -> None:
         """Warn once; again only when a later pass got further and met more."""

@@ -17,7 +17,7 @@ from ..errors import Errors
 from .conll import read_conll, write_conll
 from .files import create_text, numbered_lines, replace_file, stem_suffix
 
-__all__ = ["Record", "find_files", "read_records", "write_records"]
+__all__ = ["Record", "find_files", "read_records", "rename_labels", "write_records"]
 
 Record: TypeAlias = dict[str, Any]
 StrPath: TypeAlias = str | Path
@@ -85,6 +85,20 @@ def find_files(path: StrPath, *, format: str | None = None) -> list[Path]:
         if format is None and stem_suffix(file) not in FORMATS:
             raise OSError(Errors.S202.format(path=file, suffixes=", ".join(f".{s}" for s in FORMATS)))
     return sorted(files)
+
+
+def rename_labels(spans: list[Record], labels: dict[str, str | None]) -> list[Record]:
+    """Give spans other labels.
+
+    spans (List[Dict[str, Any]]): The spans of a record.
+    labels (Dict[str, Optional[str]]): New name by old name, None to drop spans of a label; "*" speaks for labels
+        that are not listed, which stay as they are without it.
+    RETURNS (List[Dict[str, Any]]): New spans; the old ones when there is nothing to rename.
+    """
+    if not labels:
+        return spans
+    renamed = ({**span, "label": labels.get(span["label"], labels.get("*", span["label"]))} for span in spans)
+    return [span for span in renamed if span["label"] is not None]
 
 
 def write_records(
