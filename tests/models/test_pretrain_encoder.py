@@ -1,0 +1,50 @@
+"""Pretraining by command: token ids in, weights that the architecture takes out."""
+
+import json
+
+import numpy as np
+import pytest
+import samarkand
+from samarkand.models.pretrain_encoder import main
+
+SIZES = {"width": 16, "embed_width": 12, "word_rows": 200, "piece_rows": 200, "bigram_rows": 200, "bigram_width": 4}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Lines over ten tokens, as corpora.pretraining writes them."""
+    folder = tmp_path_factory.mktemp("ids")
+    tokens = ["the", "在", "في", "a", "b", "c", "d", "e", "f", "g"]
+    (folder / "tokens.txt").write_text("\n".join(tokens), encoding="utf-8")
+    np.save(folder / "ids.npy", np.tile(np.arange(10, dtype=np.int32), 60))
+    np.save(folder / "ends.npy", np.arange(20, 601, 20, dtype=np.int64))
+    return folder
+
+
+def test_weights_fit_the_architecture_of_the_same_sizes(corpus, tmp_path, capsys):
+    output = tmp_path / "encoder"
+    output.mkdir()
+    (output / "curve.jsonl").write_text("of an earlier training\n")
+    flags = [part for name, value in SIZES.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    main([str(corpus), str(output), "--minutes", "0.06", "--batch-tokens", "60", "--threads", "1", *flags])
+    curve = [json.loads(line) for line in (output / "curve.jsonl").read_text().splitlines()]
+    assert curve[-1]["step"] % 100 == 0
+    assert f"step {curve[-1]['step']:,}" in capsys.readouterr().out
+    vectors = {}
+    for pretrained in (None, str(output)):
+        nlp = samarkand.blank("xx")
+        model = {"@architectures": "samarkand.SubwordEncoder.v1", "pretrained": pretrained, **SIZES}
+        pipe = nlp.add_pipe("tok2vec", config={"model": model})
+        np.random.seed(0)
+        pipe.model.initialize()
+        (vectors[pretrained],) = pipe.model.predict([nlp.make_doc("the b في 在")])
+    assert vectors[None].shape == (4, SIZES["width"])
+    assert np.abs(vectors[None] - vectors[str(output)]).max() > 0.01
+
+
+def test_default_sizes_are_those_of_the_architecture(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    help_text = " ".join(capsys.readouterr().out.split())
+    assert "--width WIDTH as in samarkand.SubwordEncoder.v1 (default: 192)" in help_text
+    assert "(default: lstm)" in help_text
