@@ -82,7 +82,9 @@ def make_table(name: str, results: Path) -> str:
     machines = "; ".join(sorted({row["machine"] for row in rows}))
     about = f"{table.caption} Measured by `python benchmarks/{table.script}.py` on {machines}"
     notes = () if table.compare else sorted({row["note"] for row in rows} - {""})
-    return f"{render(rows, table)}\n{'; '.join([about, *notes])}.\n"
+    weights = {row["train"] for row in rows}
+    one = [f"weights from: {train}" for train in weights if train and len(weights) == 1]
+    return f"{render(rows, table)}\n\n{'; '.join([about, *notes, *one])}.\n"
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,8 @@ class Footnotes:
 
 
 def render(rows: list[Row], table: Table) -> str:
-    """Rows as a Markdown table with footnotes: where the weights of a column come from, and what is special in a cell.
+    """Rows as a Markdown table, with footnotes on where the weights of a column come from when these differ, and on
+    what is special in a cell.
 
     rows (list[dict]): The rows. Those of one cell differ in their seed; their mean is shown.
     table (Table): How to lay them out.
@@ -137,14 +140,16 @@ def render(rows: list[Row], table: Table) -> str:
     for row in rows:
         cells.setdefault((table.line(row), (table.column(row), row["train"])), []).append(row)
     footnotes = Footnotes()
-    heads = [head + footnotes.mark(train and f"weights from: {train}") for head, train in columns]
+    several = len({train for _, train in columns}) > 1
+    heads = [head + footnotes.mark(f"weights from: {train}" if several else "") for head, train in columns]
     text = [_joined(["", *heads]), _joined(["---", *["---:"] * len(columns)])]
     for line in lines:
         means = {c: statistics.fmean(r["value"] for r in cells[line, c]) for c in columns if (line, c) in cells}
         best = max(means.values()) if table.compare and len(means) > 1 else None
         shown = [_cell(cells.get((line, c), []), means.get(c), best, table, footnotes) for c in columns]
         text.append(_joined([line, *shown]))
-    return "\n".join([*text, "", *footnotes.lines(), ""])
+    remarks = footnotes.lines()
+    return "\n".join([*text, "", *remarks] if remarks else text)
 
 
 def _cell(rows: list[Row], mean: float | None, best: float | None, table: Table, footnotes: Footnotes) -> str:
@@ -252,7 +257,8 @@ TABLES = {
     "ablations": Table("ner", f"Test split, {NER}", _ablations, _dataset, _system, compare=True),
     "speed": Table(
         "speed",
-        "Both on the same text; the ratio is of characters/s.",
+        "Both on the same text, each with its own tokenizer (spaCy's for mixed text does not cut Chinese clauses); "
+        "the ratio is of characters/s.",
         partial(_by_metrics, metrics=SPEED),
         _dataset,
         _system_metric,

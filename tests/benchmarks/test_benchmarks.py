@@ -18,7 +18,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-ROW_KEYS = set(["system", "dataset", "split", "metric", "value", "unit", "seed", "train", "machine", "command", "note"])
+ROW_KEYS = {"system", "dataset", "split", "metric", "value", "unit", "seed", "train", "machine", "command", "note"}
 QUICK = {
     "ner": [["--system", "ricon-scratch", "spacy"]],
     "speed": [[]],
@@ -228,6 +228,12 @@ def test_ner_table_means_best_and_footnotes(made_up):
 def test_ablation_table_compares_equal_training(made_up):
     lines = _script("make_tables").make_table("ablations", made_up).splitlines()
     assert lines[2] == "| zh-resume | **95.0** (2) | 91.0 (1) |"
+
+
+def test_one_origin_of_weights_is_said_once(results):
+    table = _script("make_tables").make_table("memory", results)
+    assert "<sup>" not in table
+    assert table.rstrip().endswith("weights from: a random draw.")
 
 
 def test_documents_are_filled_once_and_checked(made_up, tmp_path, capsys):
