@@ -23,9 +23,7 @@ L, D, W, C = 9, 12, 4, 3
 
 def _ricon(seed: int = 0, branches: str = "both", max_width: int = W, device: torch.device | None = None) -> Ricon:
     torch.manual_seed(seed)
-    network = Ricon(
-        nI=8, width=D, rank=5, hidden=6, n_types=C, max_width=max_width, branches=branches
-    )
+    network = Ricon(nI=8, width=D, rank=5, hidden=6, n_types=C, max_width=max_width, branches=branches)
     return network.eval().to(device or "cpu")
 
 
