@@ -24,7 +24,10 @@ class _Coded(type):
 
 
 class Errors(metaclass=_Coded):
-    S001 = "No bundled pipeline named {name!r}. Bundled here: {names}. Pass a folder or an installed package to spacy.load."
+    S001 = (
+        "No bundled pipeline named {name!r}. Bundled here: {names}. "
+        "Pass a folder or an installed package to spacy.load."
+    )
     S101 = "Unknown level {level!r} in the tokenizer's setting 'norm'. Use one of: {levels}."
     S102 = "Unknown script {script!r} in the tokenizer's setting 'languages'. Use one of: {scripts}."
     S103 = (
