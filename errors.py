@@ -86,7 +86,10 @@ class Errors(metaclass=_Coded):
         "{source} cannot be trained and tested on: a recipe needs train, and dev or test, but it has {splits}. "
         "Add what is missing, or choose another corpus."
     )
-    S229 = "{name} ({licence}) does not allow a pipeline learnt from it to be passed on. Take it out of the bundle's sources."
+    S229 = (
+        "{name} ({licence}) does not allow a pipeline learnt from it to be passed on. "
+        "Take it out of the bundle's sources."
+    )
     S228 = "There are several files for {split}: {paths}. Keep one."
     S301 = "The subword encoder has no context {context!r}; choose one of: {known}."
     S320 = (

@@ -29,12 +29,16 @@ class RiconOutput:
 
     types (float, [B, L, W, C + 1]): Type scores; class 0 is "no entity".
     bounds (float, [B, L, W]): Logit that the span is an entity of any type.
-    orthogonality (float, []): L_orth, in [0, 1].
+    orthogonality (float, []): L_orth, in [0, 1]; 0 outside training, where nothing reads it.
     """
 
     types: Tensor
     bounds: Tensor
     orthogonality: Tensor
+
+    def first(self, count: int) -> RiconOutput:
+        """The output of the first so many sequences."""
+        return RiconOutput(self.types[:count], self.bounds[:count], self.orthogonality)
 
 
 def span_mask(lengths: Tensor, size: int, max_width: int) -> Tensor:
@@ -80,12 +84,14 @@ def orthogonality(aware: Tensor, agnostic: Tensor, mask: Tensor) -> Tensor:
 
     aware, agnostic (float, [B, L, D]): The features of the two branches.
     mask (bool, [B, L]): True for real tokens.
-    RETURNS (float, []): Between 0 and 1.
+    RETURNS (float, []): Between 0 and 1; empty sequences do not count.
     """
     weight = mask.unsqueeze(-1).to(aware.dtype)
     a, g = F.normalize(aware, dim=-1) * weight, F.normalize(agnostic, dim=-1) * weight
     overlap = (torch.bmm(a, a.transpose(1, 2)) * torch.bmm(g, g.transpose(1, 2))).sum((1, 2))
-    return (overlap / mask.sum(1).clamp_min(1).to(aware.dtype).square()).mean()
+    lengths = mask.sum(1)
+    each = overlap / lengths.clamp_min(1).to(aware.dtype).square()
+    return each.sum() / (lengths > 0).sum().clamp_min(1)
 
 
 class AwareBranch(nn.Module):
@@ -200,8 +206,9 @@ class Ricon(nn.Module):
             bounds = types[..., 1:].logsumexp(-1) - types[..., 0]
             return RiconOutput(types, bounds, x.new_zeros(()))
         bounds = self.agnostic(G, self.max_width).squeeze(-1)
-        mask = length_mask(lengths, x.shape[1])
-        return RiconOutput(types, bounds, orthogonality(A, G, mask))
+        if not self.training:
+            return RiconOutput(types, bounds, x.new_zeros(()))
+        return RiconOutput(types, bounds, orthogonality(A, G, length_mask(lengths, x.shape[1])))
 
     def _features(self, lstm: BiLSTM | None, x: Tensor, lengths: Tensor) -> Tensor | None:
         return None if lstm is None else self.dropout_out(lstm(self.dropout_in(x), lengths))

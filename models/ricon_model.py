@@ -20,7 +20,7 @@ from .ricon import BRANCHES, Ricon, RiconOutput, span_mask
 from .ricon_decode import CANDIDATE_TYPE, Candidates, candidate_spans, span_targets
 from .ricon_loss import IGNORED, LossWeights, loss_and_gradients
 from .torch_shim import torch_model
-from .windows import Window, batch_windows, cut_windows
+from .windows import Window, batch_windows, cut_windows, padded_count, padded_length
 
 # Tokens read at once, and the context on each side; spans are answered for by the window that owns their start.
 WINDOW = 256
@@ -135,9 +135,9 @@ def forward(
     inputs: list[Tensor] = []
     for batch in batch_windows(windows, model.attrs["max_batch_tokens"]):
         x = torch.from_numpy(_pad(model, vectors, batch)).to(shim.device).requires_grad_(is_train)
-        lengths = torch.tensor([len(w) for w in batch], device=shim.device)
+        lengths = torch.tensor([len(w) for w in batch] + [0] * (len(x) - len(batch)), device=shim.device)
         with torch.set_grad_enabled(is_train):
-            results.append(SpanScores(batch, network(x, lengths)))
+            results.append(SpanScores(batch, network(x, lengths).first(len(batch))))
         inputs.append(x)
 
     def backprop(grads: list[SpanScores]) -> list[Doc]:
@@ -156,7 +156,7 @@ def forward(
 
 def _pad(model: Model, vectors: list[Floats2d], batch: list[Window]) -> np.ndarray:
     width = vectors[0].shape[1]
-    padded = np.zeros((len(batch), max(map(len, batch)), width), dtype="f")
+    padded = np.zeros((padded_count(len(batch)), padded_length(max(map(len, batch))), width), dtype="f")
     for row, w in zip(padded, batch):
         row[: len(w)] = model.ops.to_numpy(vectors[w.sequence][w.start : w.end])
     return padded

@@ -157,10 +157,10 @@ class BiLSTM(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor, x_back: Tensor | None = None) -> Tensor:
         """x [B, L, nI], lengths [B], and what the backward direction reads if not x -> [B, L, nO]."""
         x_back = x if x_back is None else x_back
-        flip = _reversed_places(lengths, x.shape[1]).unsqueeze(-1)
+        flip = _reversed_rows(lengths, x.shape[1])
         ahead, _ = self.ahead(x)
-        back, _ = self.back(x_back.gather(1, flip.expand_as(x_back)))
-        return torch.cat([ahead, back.gather(1, flip.expand_as(back))], dim=-1)
+        back, _ = self.back(_take_rows(x_back, flip))
+        return torch.cat([ahead, _take_rows(back, flip)], dim=-1)
 
 
 class AttentionLayer(nn.Module):
@@ -279,10 +279,16 @@ def _context_layer(context: str, width: int, dropout: float) -> nn.Module:
     return AttentionLayer(width=width, heads=max(1, width // 64), dropout=dropout)
 
 
-def _reversed_places(lengths: Tensor, size: int) -> Tensor:
-    """Places that reverse each sequence within its length and leave padding where it is: [B] -> [B, size]."""
+def _reversed_rows(lengths: Tensor, size: int) -> Tensor:
+    """Rows of a flattened batch that reverse each sequence within its length: [B] -> [B * size]."""
     places = torch.arange(size, device=lengths.device).expand(len(lengths), size)
-    return torch.where(places < lengths[:, None], lengths[:, None] - 1 - places, places)
+    places = torch.where(places < lengths[:, None], lengths[:, None] - 1 - places, places)
+    return (places + size * torch.arange(len(lengths), device=lengths.device)[:, None]).flatten()
+
+
+def _take_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Rows of x [B, L, N] as if it were [B * L, N], in the shape of x."""
+    return x.flatten(0, 1).index_select(0, rows).view_as(x)
 
 
 def _rotate(x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from .pretrained import EncoderSizes, load_encoder
 from .subword_encoder import CONTEXTS, SubwordEncoder, TokenBatch
 from .subword_features import FeatureSizes, FeatureTable
 from .torch_shim import torch_model
-from .windows import Window, batch_windows, cut_windows
+from .windows import Window, batch_windows, cut_windows, padded_count, padded_length
 
 # Tokens a document may have before it is read in windows, and the context on each side of a window.
 WINDOW, OVERLAP = 512, 64
@@ -143,7 +143,7 @@ def forward(
     for batch in batch_windows(windows, model.attrs["max_batch_tokens"]):
         tokens = _token_batch(lexicon, [places[w.sequence][w.start : w.end] for w in batch], device)
         with torch.set_grad_enabled(is_train):
-            encoded = network(tokens)
+            encoded = network(tokens)[: len(batch)]
         values = encoded.detach().cpu().numpy()
         for row, w in zip(values, batch):
             outputs[w.sequence][w.own_start : w.own_end] = row[w.own_start - w.start : w.own_end - w.start]
@@ -165,13 +165,16 @@ def forward(
 
 def _token_batch(lexicon: Lexicon, sequences: list[np.ndarray], device: torch.device) -> TokenBatch:
     """Token places of each window -> one padded batch over their distinct tokens."""
-    lengths = [len(sequence) for sequence in sequences]
+    # Sequences that only fill the batch up hold one masked token: attention needs something to look at.
+    lengths = np.ones(padded_count(len(sequences)), dtype=np.int64)
+    lengths[: len(sequences)] = [len(sequence) for sequence in sequences]
     distinct, inverse = np.unique(np.concatenate(sequences), return_inverse=True)
-    real = np.arange(max(lengths)) < np.asarray(lengths)[:, None]
+    real = np.arange(padded_length(lengths.max())) < lengths[:, None]
+    real[len(sequences) :] = False
     index = np.full(real.shape, -1, dtype=np.int64)
     index[real] = inverse
     features = lexicon.table.take(distinct)
-    return TokenBatch.build(features, torch.from_numpy(index), torch.tensor(lengths), device)
+    return TokenBatch.build(features, torch.from_numpy(index), torch.from_numpy(lengths), device)
 
 
 def _init(model: Model, X: Any = None, Y: Any = None, *, config: dict[str, Any], pretrained: str | None) -> None:

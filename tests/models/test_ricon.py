@@ -178,9 +178,10 @@ def test_scores_do_not_depend_on_padding_or_on_the_rest_of_the_batch(branches, d
 
 
 def test_every_parameter_gets_a_gradient():
-    network = _ricon()
+    network = _ricon().train()
     x, lengths = _batch([6, 4])
     output = network(x, lengths)
+    assert output.orthogonality > 0
     (output.types.square().sum() + output.bounds.square().sum() + output.orthogonality).backward()
     without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     # The very last bias of a biaffine corner may be reached only through its row; every tensor must be reached.

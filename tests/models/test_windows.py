@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samarkand.models.windows import batch_windows, cut_windows
+from samarkand.models.windows import batch_windows, cut_windows, padded_count, padded_length
 
 
 @settings(max_examples=200, deadline=None)
@@ -36,4 +36,12 @@ def test_batches_hold_every_window_once_within_the_limit(lengths, limit):
     batches = list(batch_windows(windows, limit))
     assert sorted((w for batch in batches for w in batch), key=hash) == sorted(windows, key=hash)
     for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(map(len, batch)) <= limit
+        assert len(batch) == 1 or len(batch) * padded_length(max(map(len, batch))) <= limit
+
+
+@given(st.integers(1, 2000))
+def test_padded_shapes_are_few_and_not_much_larger(n):
+    assert n <= padded_length(n) < n + 32
+    assert n <= padded_count(n) <= max(n + 1, n * 3 // 2)
+    assert len({padded_length(k) for k in range(1, 513)}) == 24
+    assert len({padded_count(k) for k in range(1, 513)}) == 18
