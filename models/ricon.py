@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from .subword_encoder import BiLSTM, SharedDropout, length_mask
 
 BRANCHES = ("both", "aware", "agnostic")
+# Log odds of "no entity" that the biases start from: about one span in a hundred is an entity, and a network that
+# need not find that out first learns several times faster (the prior of Lin et al. 2017, section 3.3).
+PRIOR_LOG_ODDS = 4.6
 
 
 @dataclass
@@ -111,6 +114,8 @@ class AwareBranch(nn.Module):
         self.bilinear_out = nn.Linear(rank, width, bias=False)
         self.gate = nn.Linear(2 * width, 1)
         self.classify = nn.Linear(width, classes)
+        with torch.no_grad():
+            self.classify.bias[0] += PRIOR_LOG_ODDS
 
     def forward(self, A: Tensor, max_width: int) -> Tensor:
         """A [B, L, D] -> type scores [B, L, W, C + 1]."""
@@ -146,6 +151,9 @@ class AgnosticBranch(nn.Module):
         self.head = _projection(width, hidden, dropout)
         self.tail = _projection(width, hidden, dropout)
         self.biaffine = nn.Parameter(torch.randn(outputs, hidden + 1, hidden + 1) * 0.02)
+        with torch.no_grad():
+            # The corner meets the constants of both ends: it is the bias, of "entity" or of class 0.
+            self.biaffine[0, -1, -1] += -PRIOR_LOG_ODDS if outputs == 1 else PRIOR_LOG_ODDS
 
     def forward(self, G: Tensor, max_width: int) -> Tensor:
         """G [B, L, D] -> scores [B, L, W, outputs]."""
