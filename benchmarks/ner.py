@@ -245,7 +245,7 @@ def spacy_config(kind: Dataset, splits: dict[str, Path], *, own_tokenizer: bool 
 
 def _steps(name: str, path: Path) -> int:
     """Steps to convergence: by the size of the corpus, within bounds that were seen to suffice on dev."""
-    least, most = (5000, 8000) if name == "spacy" else (2000, 4000)
+    least, most = (5000, 8000) if name == "spacy" else (3000, 6000)
     return int(min(most, max(least, path.stat().st_size / 2500)))
 
 
