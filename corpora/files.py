@@ -5,15 +5,14 @@ from __future__ import annotations
 import gzip
 import lzma
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
+from ..compression import damage_errors, open_compressed
 from ..errors import Errors
-from ..pipeline.compression import open_compressed
 
 __all__ = ["create_text", "numbered_lines", "replace_file", "stem_suffix"]
 
@@ -49,7 +48,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line.rstrip("\r\n")
     except UnicodeDecodeError as err:
         raise ValueError(Errors.S207.format(path=path, line=number, reason=err.reason)) from None
-    except _damages(path) as err:
+    except damage_errors() as err:
         raise ValueError(Errors.S208.format(path=path, line=number + 1, reason=err)) from None
 
 
@@ -85,12 +84,3 @@ def replace_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _damages(path: Path) -> tuple[type[Exception], ...]:
-    """What the decompressor of a file raises when its input is damaged or cut."""
-    if path.suffix.lower() == ".zst":
-        import zstandard
-
-        return (EOFError, zstandard.ZstdError)
-    return (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)

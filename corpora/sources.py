@@ -39,6 +39,7 @@ def _read_spans_by_label(path: Path) -> Iterator[Record]:
     for number, line in numbered_lines(path):
         try:
             source = json.loads(line)
+            text = source["text"]
             spans = [
                 {"start": first, "end": last + 1, "label": label}
                 for label, by_words in source["label"].items()
@@ -48,7 +49,7 @@ def _read_spans_by_label(path: Path) -> Iterator[Record]:
         except (ValueError, KeyError, AttributeError, TypeError) as err:
             message = Errors.S226.format(path=path, line=number, format="spans-by-label", reason=err)
             raise ValueError(message) from None
-        yield {"text": source["text"], "spans": sorted(spans, key=_by_offset)}
+        yield {"text": text, "spans": sorted(spans, key=_by_offset)}
 
 
 def _read_character_tsv(path: Path, *, member: str, renamed: dict[str, str] | None = None) -> Iterator[Record]:

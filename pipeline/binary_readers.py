@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .compression import open_compressed
+from ..compression import open_compressed
 from .records import ReadOptions, Record, Rejected, field_record, kept_name, reject
 from .sources import Source
 

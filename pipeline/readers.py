@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import csv
 import json
-import lzma
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO, TYPE_CHECKING, Any
 
+from ..compression import damage_errors, open_compressed
 from ..errors import Errors
 from .binary_readers import read_dataset, read_docbin, read_parquet, read_schema
-from .compression import open_compressed
 from .records import SURROGATE, ReadOptions, Record, Rejected, field_record, kept_name, reject
 from .sources import STDIN, Source, UsageError
 
@@ -210,12 +208,8 @@ def _reject_bytes(position: int, raw: bytes, error: UnicodeDecodeError) -> Rejec
 
 def _unreadable() -> tuple[type[Exception], ...]:
     """What the readers raise when they cannot go on."""
-    errors: list[type[Exception]] = [OSError, EOFError, zlib.error, lzma.LZMAError, csv.Error]
-    if "zstandard" in sys.modules:
-        errors.append(sys.modules["zstandard"].ZstdError)
-    if "pyarrow" in sys.modules:
-        errors.append(sys.modules["pyarrow"].ArrowInvalid)
-    return tuple(errors)
+    errors = (OSError, csv.Error, *damage_errors())
+    return (*errors, sys.modules["pyarrow"].ArrowInvalid) if "pyarrow" in sys.modules else errors
 
 
 def _is_damage(error: Exception) -> bool:

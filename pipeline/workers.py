@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
@@ -148,7 +149,9 @@ class PoolAnnotator:
             if force:
                 worker.process.terminate()
             else:
-                worker.connection.send(None)
+                # One that died since its last answer owes nothing.
+                with suppress(OSError):
+                    worker.connection.send(None)
         for worker in self._workers:
             worker.process.join(GRACE)
             if worker.process.is_alive():

@@ -141,9 +141,10 @@ def test_spans_by_label(tmp_path):
         (2, 3, "address"),
         (3, 5, "name"),
     ]
-    path.write_text('{"text": "a"}\n')
-    with pytest.raises(ValueError, match=r"\[S226\] .*a.json, line 1: .*spans-by-label"):
-        list(read_source(path, format="spans-by-label"))
+    for line in ('{"text": "a"}', '{"label": {}}', "[]", "{"):
+        path.write_text(f"{line}\n")
+        with pytest.raises(ValueError, match=r"\[S226\] .*a.json, line 1: .*spans-by-label"):
+            list(read_source(path, format="spans-by-label"))
 
 
 @pytest.mark.parametrize("bad", ["王 芳", "王 芳\t[('NR', 0", "王 芳\t[__import__('os')]"])

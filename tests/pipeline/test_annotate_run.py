@@ -189,6 +189,13 @@ def test_worker_that_dies_before_it_is_ready(tmp_path):
         PoolAnnotator(spec, encode_jsonl, 1)
 
 
+def test_worker_that_dies_idle_does_not_spoil_a_finished_run():
+    with PoolAnnotator(make_nlp(), encode_jsonl, 1) as pool:
+        (worker,) = pool._workers
+        worker.process.kill()
+        worker.process.join()
+
+
 def test_pipeline_that_cannot_be_sent(tmp_path):
     nlp = make_nlp()
     nlp.tokenizer = lambda text: nlp.vocab

@@ -238,7 +238,7 @@ def test_file_of_another_kind_is_accounted_for(tmp_path, name):
 @settings(max_examples=40, deadline=None)
 def test_zst_of_many_frames(tmp_path_factory, frames, size):
     """A reader that stops after the first frame loses what parallel compressors write."""
-    from samarkand.pipeline.compression import open_compressed
+    from samarkand.compression import open_compressed
 
     path = tmp_path_factory.mktemp("zst") / "a.zst"
     path.write_bytes(b"".join(zstandard.compress(frame) for frame in frames))

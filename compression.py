@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import sys
+import zlib
 from typing import IO, Any
 
 CHUNK = 2**16
@@ -25,6 +27,15 @@ def open_compressed(path: str, compression: str) -> IO[bytes]:
     if compression == "zst":
         return io.BufferedReader(ZstdReader(path), CHUNK)
     return open(path, "rb")
+
+
+def damage_errors() -> tuple[type[Exception], ...]:
+    """What reading raises when compressed data are damaged or cut short.
+
+    RETURNS (tuple[type[Exception], ...]): The errors of the formats that have been opened so far.
+    """
+    errors: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
+    return (*errors, sys.modules["zstandard"].ZstdError) if "zstandard" in sys.modules else errors
 
 
 class ZstdReader(io.RawIOBase):
