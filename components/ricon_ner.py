@@ -11,14 +11,15 @@ import numpy as np
 from spacy import registry
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
-from spacy.scorer import Scorer, get_ner_prf
+from spacy.pipeline.spancat import spancat_score
+from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_examples, validate_get_examples
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 
 from ..errors import Errors, SamarkandWarning, Warnings
 from ..models.ricon_decode import CANDIDATE_TYPE, Candidates, select_spans, spans_cross
-from ..models.ricon_loss import LossWeights
+from ..models.ricon_loss import IGNORED, LossWeights
 from ..models.ricon_model import SpanScores
 
 DEFAULT_SPANS_KEY = "ricon"
@@ -107,14 +108,7 @@ def score_ricon(examples: Iterable[Example], *, mode: str, spans_key: str) -> di
     """
     if mode == "flat":
         return get_ner_prf(examples)
-    return Scorer.score_spans(
-        examples,
-        attr=f"spans_{spans_key}",
-        getter=_GroupGetter(spans_key),
-        has_annotation=_GroupGetter(spans_key).is_set,
-        allow_overlap=True,
-        labeled=True,
-    )
+    return spancat_score(examples, spans_key=spans_key)
 
 
 @registry.scorers("samarkand.ricon_scorer.v1")
@@ -215,16 +209,21 @@ class RiconNer(TrainablePipe):
         docs (Iterable[Doc]): The documents.
         scores (Sequence[Candidates]): What `predict` returned for them.
         """
+        nested = self.mode == "nested"
         for doc, candidates in zip(docs, scores):
-            spans = []
-            for start, end, kind, score in candidates.tolist():
-                span = Span(doc, start, end, label=self.labels[kind - 1])
-                span._.score = score
-                spans.append(span)
-            if self.mode == "flat":
-                doc.set_ents(self._merge_flat(list(doc.ents), spans))
+            found = {
+                Span(doc, start, end, label=self.labels[kind - 1]): score
+                for start, end, kind, score in candidates.tolist()
+            }
+            existing = list(doc.spans.get(self.spans_key, ()) if nested else doc.ents)
+            merged = self._merge(existing, list(found))
+            for span in merged:
+                if span in found:
+                    span._.score = found[span]
+            if nested:
+                doc.spans[self.spans_key] = merged
             else:
-                doc.spans[self.spans_key] = self._merge_nested(list(doc.spans.get(self.spans_key, ())), spans)
+                doc.set_ents(merged)
 
     def update(
         self,
@@ -265,7 +264,8 @@ class RiconNer(TrainablePipe):
         RETURNS (tuple[float, list[SpanScores]]): The loss, and the gradient of each output.
         """
         gold = [self._gold_spans(eg) for eg in examples]
-        parts = [batch.loss(gold, self.loss_weights) for batch in scores]
+        sizes = [sum(map(len, batch.windows)) for batch in scores]
+        parts = [batch.loss(gold, self.loss_weights, n / sum(sizes)) for n, batch in zip(sizes, scores)]
         return sum(loss for loss, _ in parts), [gradient for _, gradient in parts]
 
     def initialize(
@@ -296,7 +296,8 @@ class RiconNer(TrainablePipe):
                 if labels is None:
                     self.add_label(span.label_)
         if not self.labels:
-            raise ValueError(Errors.S405.format(name=self.name, where=self._where()))
+            where = "doc.ents" if self.mode == "flat" else f"doc.spans[{self.spans_key!r}]"
+            raise ValueError(Errors.S405.format(name=self.name, where=where))
         self._fit_width(widths)
         self.model.attrs["max_width"] = self.max_width
         self.model.set_dim("nO", len(self.labels))
@@ -319,15 +320,10 @@ class RiconNer(TrainablePipe):
         candidates = candidates[candidates["score"] >= self.threshold]
         return select_spans(candidates, nested=self.mode == "nested")
 
-    def _merge_flat(self, existing: list[Span], found: list[Span]) -> list[Span]:
-        """Of two overlapping entities the one of the winning side stays."""
+    def _merge(self, existing: list[Span], found: list[Span]) -> list[Span]:
+        """Of two spans that cannot stand together (see `select_spans`) the one of the winning side stays."""
         winners, others = (existing, found) if self.keep_existing else (found, existing)
-        return winners + _without_conflicts(others, winners, nested=False)
-
-    def _merge_nested(self, existing: list[Span], found: list[Span]) -> list[Span]:
-        """Of two crossing or equal spans the one of the winning side stays."""
-        winners, others = (existing, found) if self.keep_existing else (found, existing)
-        merged = winners + _without_conflicts(others, winners, nested=True)
+        merged = winners + _without_conflicts(others, winners, nested=self.mode == "nested")
         return sorted(merged, key=_reading_order)
 
     def _reference_spans(self, eg: Example) -> list[Span]:
@@ -336,14 +332,25 @@ class RiconNer(TrainablePipe):
         return list(eg.reference.ents)
 
     def _gold_spans(self, eg: Example) -> GoldSpans | None:
-        """Gold spans in the predicted document's tokens; None when the document is not annotated."""
+        """Gold spans in the predicted document's tokens; None when the document is not annotated.
+
+        Tokens of which the annotation says nothing come as spans of the class `IGNORED`.
+        """
         if self.mode == "flat" and not eg.reference.has_annotation("ENT_IOB"):
             return None
         if self.mode == "nested" and self.spans_key not in eg.reference.spans:
             return None
         classes = {label: k for k, label in enumerate(self.labels, start=1)}
-        spans = eg.get_aligned_spans_y2x(self._reference_spans(eg), allow_overlap=True)
-        return [(s.start, s.end, classes[s.label_]) for s in spans if s.label_ in classes]
+        reference = self._reference_spans(eg)
+        spans = eg.get_aligned_spans_y2x(reference, allow_overlap=True)
+        gold = [(s.start, s.end, classes[s.label_]) for s in spans if s.label_ in classes]
+        unknown = [] if self.mode == "nested" else np.flatnonzero(eg.reference.to_array("ENT_IOB") == 0).tolist()
+        if len(spans) < len(reference):
+            # Entities that are off the predicted tokens' edges are none, but their words are not plain text either.
+            off = [span for span in reference if not eg.get_aligned_spans_y2x([span], allow_overlap=True)]
+            unknown += [i for span in off for i in range(span.start, span.end)]
+        places = {int(place) for i in unknown for place in eg.alignment.y2x[i]}
+        return gold + [(i, i + 1, IGNORED) for i in sorted(places)]
 
     def _fit_width(self, widths: Counter[int]) -> None:
         total = sum(widths.values())
@@ -353,22 +360,6 @@ class RiconNer(TrainablePipe):
         if wide:
             message = Warnings.SW401.format(wide=wide, total=total, max_width=self.max_width, longest=max(widths))
             warnings.warn(message, SamarkandWarning, stacklevel=3)
-
-    def _where(self) -> str:
-        return "doc.ents" if self.mode == "flat" else f"doc.spans[{self.spans_key!r}]"
-
-
-class _GroupGetter:
-    """Spans of one group of `doc.spans`; picklable, unlike a closure."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    def __call__(self, doc: Doc, attr: str) -> Iterable[Span]:
-        return doc.spans.get(self.key, ())
-
-    def is_set(self, doc: Doc) -> bool:
-        return self.key in doc.spans
 
 
 def _groups(docs: list[Doc]) -> Iterator[list[Doc]]:

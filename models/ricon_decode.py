@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,6 +54,8 @@ def select_spans(candidates: Candidates, *, nested: bool) -> Candidates:
     nested (bool): Allow spans inside one another.
     RETURNS (array of CANDIDATE_TYPE): The taken spans, by start, then longest first.
     """
+    # Only spans that share a token can conflict: looking these up keeps long documents linear.
+    holders: defaultdict[int, list[int]] = defaultdict(list)
     order = np.lexsort(
         (
             candidates["type"],
@@ -62,11 +65,15 @@ def select_spans(candidates: Candidates, *, nested: bool) -> Candidates:
         )
     )
     taken: list[int] = []
-    conflicts = spans_cross if nested else _overlaps
     starts, ends = candidates["start"].tolist(), candidates["end"].tolist()
     for k in order.tolist():
-        if not any(conflicts(starts[k], ends[k], starts[t], ends[t]) for t in taken):
-            taken.append(k)
+        start, end = starts[k], ends[k]
+        near = {t for i in range(start, end) if i in holders for t in holders[i]}
+        if any(spans_cross(start, end, starts[t], ends[t]) for t in near) if nested else near:
+            continue
+        taken.append(k)
+        for i in range(start, end):
+            holders[i].append(k)
     taken.sort(key=lambda t: (starts[t], -ends[t]))
     return candidates[taken]
 
@@ -77,22 +84,23 @@ def span_targets(
     """Class of every span of the grid, from gold spans.
 
     lengths (Sequence[int]): Tokens of each of B sequences.
-    spans: For each sequence, (start, end exclusive, class from 1); those wider than W do not fit the grid.
+    spans: For each sequence, (start, end exclusive, class from 1); those wider than W do not fit the grid. The class
+        -1 marks tokens of which nothing is known: no span that holds one of them is a target, unless it is given.
     max_width (int): W.
     size (int): L.
     RETURNS (int64, [B, L, W]): 0 for no entity, -1 where there is no span.
     """
     ends = np.arange(size)[:, None] + np.arange(max_width)
     grid = np.where(ends < np.asarray(lengths)[:, None, None], 0, -1)
+    starts = np.arange(size)[:, None]
     for b, sequence in enumerate(spans):
         for start, end, label in sequence:
-            if end - start <= max_width:
+            if label < 0:
+                grid[b][(starts < end) & (ends >= start)] = label
+        for start, end, label in sequence:
+            if label > 0 and end - start <= max_width:
                 grid[b, start, end - start - 1] = label
     return grid
-
-
-def _overlaps(start: int, end: int, other_start: int, other_end: int) -> bool:
-    return start < other_end and other_start < end
 
 
 def spans_cross(start: int, end: int, other_start: int, other_end: int) -> bool:

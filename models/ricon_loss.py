@@ -42,14 +42,18 @@ def ricon_loss(output: RiconOutput, targets: Tensor, weights: LossWeights) -> Te
     return loss + weights.orthogonality * output.orthogonality
 
 
-def loss_and_gradients(output: RiconOutput, targets: Tensor, weights: LossWeights) -> tuple[float, RiconOutput]:
+def loss_and_gradients(
+    output: RiconOutput, targets: Tensor, weights: LossWeights, share: float = 1.0
+) -> tuple[float, RiconOutput]:
     """The loss and its gradient with respect to each of the network's outputs.
 
+    output, targets, weights: As in `ricon_loss`.
+    share (float): What the loss is multiplied by.
     RETURNS (tuple[float, RiconOutput]): The loss, and gradients in the shapes of `output`.
     """
     leaves = RiconOutput(*(t.detach().requires_grad_() for t in (output.types, output.bounds, output.orthogonality)))
     with torch.enable_grad():
-        loss = ricon_loss(leaves, targets, weights)
+        loss = share * ricon_loss(leaves, targets, weights)
     grads = torch.autograd.grad(loss, (leaves.types, leaves.bounds, leaves.orthogonality), allow_unused=True)
     filled = [
         torch.zeros_like(leaf) if grad is None else grad

@@ -20,11 +20,12 @@ from .ricon import BRANCHES, Ricon, RiconOutput, span_mask
 from .ricon_decode import CANDIDATE_TYPE, Candidates, candidate_spans, span_targets
 from .ricon_loss import IGNORED, LossWeights, loss_and_gradients
 from .torch_shim import torch_model
-from .windows import Window, batch_windows, cut_windows, padded_count, padded_length
+from .windows import Window, add_windows, batch_windows, cut_windows, pad_windows, padded_count, padded_length
 
-# Tokens read at once, and the context on each side; spans are answered for by the window that owns their start.
-WINDOW = 256
-OVERLAP = 48
+# Tokens that a window answers for, and the least context on each side. A span is answered for by the window that
+# owns its start, so the context is never less than the widest span.
+OWNED = 160
+CONTEXT = 48
 
 
 @registry.architectures("samarkand.Ricon.v1")
@@ -59,13 +60,13 @@ def build_ricon_model(
     return torch_model(
         None,
         name="ricon",
-        forward=forward,
+        forward=partial(forward, max_batch_tokens=max_batch_tokens),
         init=partial(_init, config=config),
         build=partial(_build_network, dropout_in=dropout_in, dropout_out=dropout_out),
         layers=[tok2vec],
         dims={"nO": None},
         refs={"tok2vec": tok2vec},
-        attrs={"max_width": None, "max_batch_tokens": max_batch_tokens},
+        attrs={"max_width": None},
         half_storage=half_storage,
     )
 
@@ -88,12 +89,8 @@ class SpanScores:
         RETURNS: documents (int64, [N]) and candidates (CANDIDATE_TYPE, [N]) in token offsets of the document.
         """
         size, max_width = self.output.bounds.shape[1:]
-        device = self.output.bounds.device
-        lengths = torch.tensor([len(w) for w in self.windows], device=device)
-        starts = torch.arange(size, device=device)
-        own = torch.tensor([(w.own_start - w.start, w.own_end - w.start) for w in self.windows], device=device)
-        owned = (starts >= own[:, :1]) & (starts < own[:, 1:])
-        mask = span_mask(lengths, size, max_width) & owned.unsqueeze(-1)
+        lengths = torch.tensor([len(w) for w in self.windows], device=self.output.bounds.device)
+        mask = span_mask(lengths, size, max_width) & self._owned().unsqueeze(-1)
         places, types, scores = (t.cpu().numpy() for t in candidate_spans(self.output, mask, beta))
         shift = np.array([w.start for w in self.windows], dtype=np.int64)[places[:, 0]]
         found = np.empty(len(places), dtype=CANDIDATE_TYPE)
@@ -103,11 +100,15 @@ class SpanScores:
         documents = np.array([w.sequence for w in self.windows], dtype=np.int64)[places[:, 0]]
         return documents, found
 
-    def loss(self, gold: list[list[tuple[int, int, int]] | None], weights: LossWeights) -> tuple[float, SpanScores]:
-        """Loss against gold spans, and its gradients.
+    def loss(
+        self, gold: list[list[tuple[int, int, int]] | None], weights: LossWeights, share: float = 1.0
+    ) -> tuple[float, SpanScores]:
+        """Loss against gold spans, and its gradients. Each span counts once, in the window that answers for it.
 
-        gold: For each document, (start, end exclusive, class from 1) in token offsets; None when it is not known.
+        gold: For each document, (start, end exclusive, class from 1, or `IGNORED` for tokens of which nothing is
+            known) in token offsets; None when the whole document is unknown.
         weights (LossWeights): Weights of the objective's terms.
+        share (float): What the loss is multiplied by: the share of this batch in an update.
         RETURNS (tuple[float, SpanScores]): The loss and the gradients of the scores.
         """
         size, max_width = self.output.bounds.shape[1:]
@@ -117,49 +118,50 @@ class SpanScores:
         ]
         grid = span_targets([len(w) for w in self.windows], spans, max_width, size)
         grid[[gold[w.sequence] is None for w in self.windows]] = IGNORED
-        targets = torch.from_numpy(grid).to(self.output.bounds.device)
-        loss, gradients = loss_and_gradients(self.output, targets, weights)
+        targets = torch.from_numpy(grid).to(self.output.bounds.device).masked_fill_(~self._owned()[..., None], IGNORED)
+        loss, gradients = loss_and_gradients(self.output, targets, weights, share)
         return loss, SpanScores(self.windows, gradients)
+
+    def _owned(self) -> Tensor:
+        """Tokens that each window owns: [B, L]."""
+        bounds = self.output.bounds
+        starts = torch.arange(bounds.shape[1], device=bounds.device)
+        own = torch.tensor([(w.own_start - w.start, w.own_end - w.start) for w in self.windows], device=bounds.device)
+        return (starts >= own[:, :1]) & (starts < own[:, 1:])
 
 
 def forward(
-    model: Model, docs: list[Doc], is_train: bool
+    model: Model, docs: list[Doc], is_train: bool, *, max_batch_tokens: int
 ) -> tuple[list[SpanScores], Callable[[list[SpanScores]], list[Doc]]]:
     """Score the spans of documents, window by window."""
     shim, tok2vec = model.shims[0], model.get_ref("tok2vec")
     vectors, backprop_tok2vec = tok2vec(docs, is_train)
-    windows = cut_windows([len(doc) for doc in docs], WINDOW, OVERLAP)
+    arrays = [model.ops.to_numpy(vector) for vector in vectors]
+    context = max(CONTEXT, model.attrs["max_width"])
+    windows = cut_windows([len(doc) for doc in docs], OWNED + 2 * context, context)
     network: Ricon = shim.module
     network.train(is_train)
     results: list[SpanScores] = []
     inputs: list[Tensor] = []
-    for batch in batch_windows(windows, model.attrs["max_batch_tokens"]):
-        x = torch.from_numpy(_pad(model, vectors, batch)).to(shim.device).requires_grad_(is_train)
+    for batch in batch_windows(windows, max_batch_tokens):
+        padded = pad_windows(arrays, batch, padded_count(len(batch)), padded_length(len(batch[0])))
+        x = torch.from_numpy(padded).to(shim.device).requires_grad_(is_train)
         lengths = torch.tensor([len(w) for w in batch] + [0] * (len(x) - len(batch)), device=shim.device)
         with torch.set_grad_enabled(is_train):
             results.append(SpanScores(batch, network(x, lengths).first(len(batch))))
         inputs.append(x)
 
     def backprop(grads: list[SpanScores]) -> list[Doc]:
-        d_vectors = [np.zeros(vector.shape, dtype="f") for vector in vectors]
+        d_vectors = [np.zeros_like(array) for array in arrays]
         for x, scores, grad in zip(inputs, results, grads):
             pairs = [
                 (y, dy) for y, dy in zip(vars(scores.output).values(), vars(grad.output).values()) if y.requires_grad
             ]
             torch.autograd.backward([y for y, _ in pairs], [dy for _, dy in pairs])
-            for row, w in zip(x.grad.cpu().numpy(), scores.windows):
-                d_vectors[w.sequence][w.start : w.end] += row[: len(w)]
+            add_windows(x.grad.cpu().numpy(), scores.windows, d_vectors)
         return backprop_tok2vec([model.ops.asarray2f(d) for d in d_vectors])
 
     return results, backprop
-
-
-def _pad(model: Model, vectors: list[Floats2d], batch: list[Window]) -> np.ndarray:
-    width = vectors[0].shape[1]
-    padded = np.zeros((padded_count(len(batch)), padded_length(max(map(len, batch))), width), dtype="f")
-    for row, w in zip(padded, batch):
-        row[: len(w)] = model.ops.to_numpy(vectors[w.sequence][w.start : w.end])
-    return padded
 
 
 def _build_network(config: dict[str, Any], dropout_in: float, dropout_out: float) -> Ricon:
@@ -169,8 +171,6 @@ def _build_network(config: dict[str, Any], dropout_in: float, dropout_out: float
 def _init(model: Model, X: Any = None, Y: Any = None, *, config: dict[str, Any]) -> None:
     tok2vec = model.get_ref("tok2vec")
     tok2vec.initialize(X)
-    if model.shims[0].is_built:
-        return
     torch.manual_seed(int(np.random.randint(2**31)))
     model.shims[0].build(
         {

@@ -13,14 +13,13 @@ from spacy.attrs import NORM, ORTH
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
-from torch import nn
 
 from ..errors import Errors
 from .pretrained import EncoderSizes, load_encoder
 from .subword_encoder import CONTEXTS, SubwordEncoder, TokenBatch
 from .subword_features import FeatureSizes, FeatureTable
 from .torch_shim import torch_model
-from .windows import Window, batch_windows, cut_windows, padded_count, padded_length
+from .windows import Window, add_windows, batch_windows, cut_windows, pad_windows, padded_count, padded_length
 
 # Tokens a document may have before it is read in windows, and the context on each side of a window.
 WINDOW, OVERLAP = 512, 64
@@ -76,15 +75,12 @@ def build_subword_encoder(
     return torch_model(
         None,
         name="subword_encoder",
-        forward=forward,
+        forward=partial(forward, max_batch_tokens=max_batch_tokens),
         init=partial(_init, config=config, pretrained=pretrained),
         build=partial(build_network, dropout=dropout, token_dropout=token_dropout),
         dims={"nO": width},
         half_storage=half_storage,
-        attrs={
-            "lexicon": Lexicon(FeatureSizes(word_rows, piece_rows)),
-            "max_batch_tokens": max_batch_tokens,
-        },
+        attrs={"lexicon": Lexicon(FeatureSizes(word_rows, piece_rows))},
     )
 
 
@@ -128,35 +124,30 @@ class Lexicon:
 
 
 def forward(
-    model: Model, docs: list[Doc], is_train: bool
+    model: Model, docs: list[Doc], is_train: bool, *, max_batch_tokens: int
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
     """Encode documents in padded batches of windows of like length."""
-    shim = model.shims[0]
-    lexicon: Lexicon = model.attrs["lexicon"]
+    shim, lexicon = model.shims[0], model.attrs["lexicon"]
     places = lexicon.places(docs)
     outputs = [np.zeros((len(doc), model.get_dim("nO")), dtype="f") for doc in docs]
     windows = cut_windows([len(doc) for doc in docs], WINDOW, OVERLAP)
-    device = shim.device
     passes: list[tuple[list[Window], torch.Tensor]] = []
-    network: nn.Module = shim.module
+    network: SubwordEncoder = shim.module
     network.train(is_train)
-    for batch in batch_windows(windows, model.attrs["max_batch_tokens"]):
+    device = shim.device
+    for batch in batch_windows(windows, max_batch_tokens):
         tokens = _token_batch(lexicon, [places[w.sequence][w.start : w.end] for w in batch], device)
         with torch.set_grad_enabled(is_train):
             encoded = network(tokens)[: len(batch)]
-        values = encoded.detach().cpu().numpy()
-        for row, w in zip(values, batch):
-            outputs[w.sequence][w.own_start : w.own_end] = row[w.own_start - w.start : w.own_end - w.start]
+        add_windows(encoded.detach().cpu().numpy(), batch, outputs, owned=True)
         if is_train:
             passes.append((batch, encoded))
 
     def backprop(grads: list[Floats2d]) -> list[Doc]:
         arrays = [model.ops.to_numpy(grad) for grad in grads]
         for batch, encoded in passes:
-            padded = np.zeros(tuple(encoded.shape), dtype="f")
-            for row, w in zip(padded, batch):
-                own = arrays[w.sequence][w.own_start : w.own_end]
-                row[w.own_start - w.start : w.own_end - w.start] = own
+            count, size, _ = encoded.shape
+            padded = pad_windows(arrays, batch, count, size, owned=True)
             encoded.backward(torch.from_numpy(padded).to(device))
         return docs
 
@@ -178,8 +169,6 @@ def _token_batch(lexicon: Lexicon, sequences: list[np.ndarray], device: torch.de
 
 
 def _init(model: Model, X: Any = None, Y: Any = None, *, config: dict[str, Any], pretrained: str | None) -> None:
-    if model.shims[0].is_built:
-        return
     # The seed of the config reaches this network through numpy, as it does thinc's own layers.
     torch.manual_seed(int(np.random.randint(2**31)))
     network = model.shims[0].build(config)

@@ -70,7 +70,7 @@ class TorchAdamW(Optimizer):
         self.pretrained_learn_rate: float | None = None
         if pretrained_learn_rate is not None:
             self._set_attr_or_schedule("pretrained_learn_rate", pretrained_learn_rate)
-        self._torch: dict[int, torch.optim.AdamW] = {}
+        self._torch: dict[int, tuple[nn.Module, torch.optim.AdamW]] = {}
 
     def step_torch(self, shim_id: int, module: nn.Module) -> None:
         """Step one network.
@@ -83,9 +83,12 @@ class TorchAdamW(Optimizer):
             return
         if self.grad_clip:
             nn.utils.clip_grad_norm_(parameters, self.grad_clip)
-        optimizer = self._torch.get(shim_id)
-        if optimizer is None:
-            optimizer = self._torch[shim_id] = self._build(module)
+        known, optimizer = self._torch.get(shim_id, (None, None))
+        if known is not module:
+            # The network is new, or was built anew by `initialize` or `from_bytes`.
+            optimizer = self._build(module)
+            self._torch[shim_id] = module, optimizer
+            self._forget_averages(shim_id)
         pretrained = getattr(module, "pretrained", False) and self.pretrained_learn_rate is not None
         for group in optimizer.param_groups:
             group["lr"] = self.pretrained_learn_rate if pretrained else self.learn_rate
@@ -101,6 +104,11 @@ class TorchAdamW(Optimizer):
         ]
         return torch.optim.AdamW(groups, betas=(self.b1, self.b2), eps=self.eps, fused=True)
 
+    def _forget_averages(self, shim_id: int) -> None:
+        for key in [key for key in self.averages or () if key[0] == shim_id and key[1].startswith(KEY_PREFIX)]:
+            del self.averages[key]
+            self.nr_update.pop(key, None)
+
     def _average(self, shim_id: int, module: nn.Module) -> None:
         """Move the averages towards the weights; early averages forget faster, as in thinc."""
         named = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
@@ -113,3 +121,5 @@ class TorchAdamW(Optimizer):
         averages = [torch.as_tensor(self.averages[key], device=p.device) for key, p in zip(keys, named.values())]
         decay = min(self.average_decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(averages, list(named.values()), 1 - decay)
+        # Not all devices share memory with the arrays (Apple's do not).
+        self.averages.update((key, torch2xp(average)) for key, average in zip(keys, averages))

@@ -19,7 +19,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import safetensors.torch
@@ -40,6 +42,11 @@ ShimT = TypeVar("ShimT", bound="TorchShim")
 # Optimizer state is keyed by (id, name), and ids of shims and of thinc nodes are counted apart: the prefix
 # keeps `torch.W` of shim 7 from meeting `W` of node 7.
 KEY_PREFIX = "torch."
+
+# The threads of OpenMP do not survive a fork, and a child of a process that has used them waits for them for ever
+# (https://github.com/pytorch/pytorch/issues/17199): `nlp.pipe(n_process=2)` forks. One thread needs no others.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def torch_model(

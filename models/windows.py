@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Window:
@@ -21,6 +23,11 @@ class Window:
 
     def __len__(self) -> int:
         return self.end - self.start
+
+    def places(self, *, owned: bool) -> tuple[slice, slice]:
+        """Where tokens lie in the window and in the sequence: those that it owns, or all that it reads."""
+        start, end = (self.own_start, self.own_end) if owned else (self.start, self.end)
+        return slice(start - self.start, end - self.start), slice(start, end)
 
 
 def cut_windows(lengths: Sequence[int], size: int, overlap: int) -> list[Window]:
@@ -83,3 +90,36 @@ def batch_windows(windows: Sequence[Window], max_tokens: int) -> Iterator[list[W
         batch.append(window)
     if batch:
         yield batch
+
+
+def pad_windows(
+    arrays: Sequence[np.ndarray], batch: Sequence[Window], count: int, size: int, *, owned: bool = False
+) -> np.ndarray:
+    """Copy tokens of sequences into a padded batch of windows.
+
+    arrays (Sequence[float32 array]): Rows of each sequence's tokens, [tokens, N].
+    batch (Sequence[Window]): The windows.
+    count, size (int): Rows and tokens of the padded batch.
+    owned (bool): Copy what the windows own, not all that they read.
+    RETURNS (float32, [count, size, N]): The batch, zeros elsewhere.
+    """
+    padded = np.zeros((count, size, arrays[0].shape[1]), dtype=np.float32)
+    for row, window in zip(padded, batch):
+        inside, outside = window.places(owned=owned)
+        row[inside] = arrays[window.sequence][outside]
+    return padded
+
+
+def add_windows(
+    padded: np.ndarray, batch: Sequence[Window], arrays: Sequence[np.ndarray], *, owned: bool = False
+) -> None:
+    """Add tokens of a padded batch of windows to those of their sequences, in place.
+
+    padded (float32, [B, L, N]): The batch; rows after the last window are not read.
+    batch (Sequence[Window]): The windows.
+    arrays (Sequence[float32 array]): Rows of each sequence's tokens, [tokens, N].
+    owned (bool): Add what the windows own, not all that they read.
+    """
+    for row, window in zip(padded, batch):
+        inside, outside = window.places(owned=owned)
+        arrays[window.sequence][outside] += row[inside]

@@ -13,6 +13,7 @@ import spacy
 from samarkand.components.ricon_ner import RiconNer
 from samarkand.errors import SamarkandWarning
 from samarkand.models.ricon_decode import CANDIDATE_TYPE
+from samarkand.models.ricon_loss import IGNORED
 from samarkand.models.torch_optimizer import create_adamw
 from spacy.language import Language
 from spacy.tokens import Doc, Span
@@ -314,3 +315,86 @@ def test_spacy_train_and_evaluate(tmp_path):
     DocBin(docs=[eg.reference for eg in _examples(nlp, FLAT)]).to_disk(spacy_corpus)
     scores = evaluate(tmp_path / "out" / "model-best", spacy_corpus, silent=True)
     assert scores["ents_f"] > 0.8
+
+
+def test_initialize_starts_from_new_weights_and_trains_with_the_same_optimizer(trained):
+    nlp = pickle.loads(pickle.dumps(trained))
+    examples, optimizer = _examples(nlp, FLAT), create_adamw(5e-3, average_decay=0.0)
+    nlp.update(examples, sgd=optimizer)
+    nlp.initialize(lambda: examples)
+    assert nlp.evaluate(examples)["ents_f"] < 0.9, "what was learnt is forgotten"
+    for _ in range(80):
+        nlp.update(examples, sgd=optimizer)
+    assert nlp.evaluate(examples)["ents_f"] == 1.0
+
+
+def test_size_of_batches_can_be_changed_for_a_trained_pipeline(trained, tmp_path):
+    trained.to_disk(tmp_path)
+    small = {"components.ricon_ner.model.max_batch_tokens": 8}
+    nlp = spacy.load(tmp_path, config=small)
+    docs = [nlp.make_doc(text) for text, _ in FLAT]
+    assert len(nlp.get_pipe("ricon_ner").model.predict(docs)) == len(docs)
+    assert len(trained.get_pipe("ricon_ner").model.predict(docs)) == 1
+
+
+def test_tokens_with_missing_annotation_are_not_learnt_as_text():
+    nlp = _nlp()
+    nlp.initialize(lambda: _examples(nlp, FLAT))
+    reference = nlp.make_doc("Marie Curie worked in Paris.")
+    reference.set_ents([reference.char_span(22, 27, "LOC")], missing=[reference[0:2]], default="outside")
+    pipe = nlp.get_pipe("ricon_ner")
+    place = pipe.labels.index("LOC") + 1
+    same_tokens = Example(nlp.make_doc(reference.text), reference)
+    assert pipe._gold_spans(same_tokens) == [(4, 5, place), (0, 1, IGNORED), (1, 2, IGNORED)]
+    words = ["Marie Curie", "worked", "in", "Paris", "."]
+    other_tokens = Example(Doc(nlp.vocab, words=words, spaces=[True, True, True, False, False]), reference)
+    assert pipe._gold_spans(other_tokens) == [(3, 4, place), (0, 1, IGNORED)]
+
+
+@pytest.mark.parametrize("mode", ["flat", "nested"])
+def test_entities_off_the_predicted_tokens_are_not_learnt_as_text(mode):
+    nlp = _nlp(mode=mode, spans_key="names")
+    pipe = nlp.get_pipe("ricon_ner")
+    pipe.add_label("LOC")
+    reference = Doc(nlp.vocab, words=["New", "York", "-", "based"], spaces=[True, False, False, False])
+    span = Span(reference, 0, 2, label="LOC")
+    reference.set_ents([span])
+    reference.spans["names"] = [span]
+    predicted = Doc(nlp.vocab, words=["New", "York-based"], spaces=[True, False])
+    assert pipe._gold_spans(Example(predicted, reference)) == [(0, 1, IGNORED), (1, 2, IGNORED)]
+
+
+def test_a_dictionary_entry_does_not_get_the_score_of_the_span_it_beat(trained):
+    nlp = pickle.loads(pickle.dumps(trained))
+    nlp.add_pipe("entity_ruler", first=True).add_patterns([{"label": "TERM", "pattern": "Paris"}])
+    scores = {(e.text, e.label_): e._.score for e in nlp(FLAT[2][0]).ents}
+    assert scores["Paris", "TERM"] is None
+    assert scores["Marie Curie", "PER"] > 0.5
+
+
+def test_listener_can_be_replaced_by_an_encoder_of_its_own():
+    nlp = samarkand.blank("xx")
+    listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 32, "upstream": "*"}
+    nlp.add_pipe("tok2vec", config={"model": SMALL_ENCODER})
+    nlp.add_pipe("ricon_ner", config={"model": {**SMALL_MODEL, "tok2vec": listener}})
+    _train(nlp, _examples(nlp, FLAT))
+    before = [_ents(nlp(text)) for text, _ in FLAT]
+    nlp.replace_listeners("tok2vec", "ricon_ner", ["model.tok2vec"])
+    nlp.remove_pipe("tok2vec")
+    assert [_ents(nlp(text)) for text, _ in FLAT] == before
+
+
+def test_learns_above_a_frozen_encoder_that_annotates():
+    nlp = samarkand.blank("xx")
+    listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 32, "upstream": "*"}
+    nlp.add_pipe("tok2vec", config={"model": SMALL_ENCODER})
+    nlp.add_pipe("ricon_ner", config={"model": {**SMALL_MODEL, "tok2vec": listener}})
+    examples = _examples(nlp, FLAT)
+    nlp.initialize(lambda: examples)
+    encoder = nlp.get_pipe("tok2vec").model.to_bytes()
+    optimizer = create_adamw(5e-3, average_decay=0.0)
+    first = nlp.update(examples, sgd=optimizer, exclude=["tok2vec"], annotates=["tok2vec"])["ricon_ner"]
+    for _ in range(20):
+        last = nlp.update(examples, sgd=optimizer, exclude=["tok2vec"], annotates=["tok2vec"])["ricon_ner"]
+    assert last < 0.5 * first
+    assert nlp.get_pipe("tok2vec").model.to_bytes() == encoder

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ricon_reference import greedy
+from samarkand.models import ricon_decode
 from samarkand.models.ricon import RiconOutput, span_mask
 from samarkand.models.ricon_decode import CANDIDATE_TYPE, candidate_spans, select_spans, span_targets
 
@@ -82,3 +83,17 @@ def test_score_is_a_probability():
     _, kinds, scores = candidate_spans(output, torch.ones(1, 1, 1, dtype=torch.bool), 0.0)
     assert kinds.tolist() == [2]
     torch.testing.assert_close(scores, torch.tensor([0.0, 1.0, 3.0]).softmax(0)[2:])
+
+
+def test_long_documents_are_decoded_in_linear_time(monkeypatch):
+    calls = []
+    real = ricon_decode.spans_cross
+    monkeypatch.setattr(ricon_decode, "spans_cross", lambda *spans: calls.append(0) or real(*spans))
+    spans = _array([(2 * i, 2 * i + 3, 1, 0.9) for i in range(2000)])
+    assert len(select_spans(spans, nested=True)) == 1000
+    assert len(calls) <= 3 * len(spans)
+
+
+def test_spans_over_unknown_tokens_are_no_targets():
+    grid = span_targets([4], [[(2, 3, -1), (1, 3, 2)]], 2, 4)
+    assert grid.tolist() == [[[0, 0], [0, 2], [-1, -1], [0, -1]]]

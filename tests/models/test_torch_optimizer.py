@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from samarkand.models import torch_optimizer
 from samarkand.models.torch_optimizer import create_adamw
 from samarkand.models.torch_shim import KEY_PREFIX, TorchShim
 from spacy import registry
@@ -101,3 +102,28 @@ def test_networks_of_thinc_are_stepped_too():
 
 def test_is_registered():
     assert registry.optimizers.get("samarkand.AdamW.v1") is create_adamw
+
+
+def test_averages_move_where_arrays_and_tensors_share_no_memory(monkeypatch):
+    monkeypatch.setattr(torch_optimizer, "torch2xp", lambda tensor: tensor.detach().numpy().copy())
+    monkeypatch.setattr(torch, "as_tensor", lambda array, device: torch.tensor(array, device=device))
+    network = _network()
+    shim, optimizer = TorchShim(network), create_adamw(0.1, average_decay=0.5)
+    for step in range(20):
+        _set_gradients(network, step)
+        shim.finish_update(optimizer)
+    average = torch.tensor(optimizer.averages[shim.id, KEY_PREFIX + "0.weight"])
+    assert (average - network[0].weight).abs().max() < 0.2
+
+
+def test_network_that_was_built_anew_is_stepped_and_averaged_anew():
+    shim, optimizer = TorchShim(_network()), create_adamw(0.1)
+    for network in (shim.module, torch.nn.Sequential(torch.nn.Linear(4, 5))):
+        shim.set_module(network, {})
+        before = network[0].weight.detach().clone()
+        _set_gradients(network, 0)
+        shim.finish_update(optimizer)
+        assert not torch.equal(network[0].weight, before)
+        average = optimizer.averages[shim.id, KEY_PREFIX + "0.weight"]
+        torch.testing.assert_close(torch.tensor(average), network[0].weight.detach())
+    assert (shim.id, KEY_PREFIX + "1.weight") not in optimizer.averages

@@ -1,5 +1,8 @@
 import copy
+import os
 import pickle
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -312,3 +315,27 @@ def test_S323_no_build_function():
     saved = make()
     with pytest.raises(ValueError, match=r"\[S323\].*'nO': 2"):
         TorchShim(Affine(3, 5), {"nI": 3, "nO": 5}).from_bytes(saved.to_bytes())
+
+
+FORK = """
+import multiprocessing, torch
+import samarkand.models.torch_shim
+
+def multiply():
+    x = torch.ones(400, 400)
+    return float((x @ x).exp_().clamp_(max=1).sum())
+
+torch.set_num_threads(2)
+multiply()
+child = multiprocessing.get_context("fork").Process(target=multiply)
+child.start()
+child.join(30)
+alive = child.is_alive()
+child.kill()
+raise SystemExit(1 if alive else child.exitcode)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that can fork")
+def test_forked_workers_do_not_wait_for_threads_that_are_gone():
+    assert subprocess.run([sys.executable, "-c", FORK], timeout=90).returncode == 0

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samarkand.models.windows import batch_windows, cut_windows, padded_count, padded_length
+from samarkand.models.windows import (
+    add_windows,
+    batch_windows,
+    cut_windows,
+    pad_windows,
+    padded_count,
+    padded_length,
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -45,3 +53,25 @@ def test_padded_shapes_are_few_and_not_much_larger(n):
     assert n <= padded_count(n) <= max(n + 1, n * 3 // 2)
     assert len({padded_length(k) for k in range(1, 513)}) == 24
     assert len({padded_count(k) for k in range(1, 513)}) == 18
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.integers(1, 200))
+def test_owned_tokens_come_back_from_padded_batches_once(lengths, limit):
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=(length, 3)).astype("f") for length in lengths]
+    back, reads = [np.zeros_like(array) for array in arrays], [np.zeros_like(array) for array in arrays]
+    for batch in batch_windows(cut_windows(lengths, 16, 4), limit):
+        count, size = padded_count(len(batch)), padded_length(len(batch[0]))
+        padded = pad_windows(arrays, batch, count, size)
+        assert padded.shape == (count, size, 3)
+        for row, w in zip(padded, batch):
+            np.testing.assert_array_equal(row[: len(w)], arrays[w.sequence][w.start : w.end])
+            assert not row[len(w) :].any()
+        owned = pad_windows(arrays, batch, count, size, owned=True)
+        assert (owned != 0).any(-1).sum() == sum(w.own_end - w.own_start for w in batch)
+        add_windows(padded, batch, back, owned=True)
+        add_windows(np.ones_like(padded), batch, reads)
+    for array, again, read in zip(arrays, back, reads):
+        np.testing.assert_array_equal(again, array)
+        assert read.min() >= 1
