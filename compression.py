@@ -10,6 +10,8 @@ import zlib
 from typing import IO, Any
 
 CHUNK = 2**16
+# Names of the formats, as `open_compressed` has them, by the ending of a file.
+COMPRESSIONS = {".gz": "gz", ".xz": "xz", ".zst": "zst"}
 
 
 def open_compressed(path: str, compression: str) -> IO[bytes]:

@@ -15,6 +15,16 @@ class SamarkandWarning(UserWarning):
     """Something was shortened, skipped or guessed; the message gives the count."""
 
 
+def first_line(error: BaseException) -> str:
+    """Type and first line of an error of somebody else's, for a message of one line.
+
+    error (BaseException): The error.
+    RETURNS (str): What it says.
+    """
+    text = str(error).strip().split("\n")[0].strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 class _Coded(type):
     """Prefix each message of a catalogue with its code."""
 

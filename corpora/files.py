@@ -11,12 +11,10 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
-from ..compression import damage_errors, open_compressed
+from ..compression import COMPRESSIONS, damage_errors, open_compressed
 from ..errors import Errors
 
 __all__ = ["create_text", "numbered_lines", "replace_file", "stem_suffix"]
-
-COMPRESSIONS = frozenset({".gz", ".xz", ".zst"})
 
 
 def stem_suffix(path: Path) -> str:

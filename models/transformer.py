@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import Errors
-from .word_pieces import Alignment, IntArray, WordPieces, one_line
+from ..errors import Errors, first_line
+from .word_pieces import Alignment, IntArray, WordPieces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -262,7 +262,7 @@ def load_encoder(
     try:
         config, unknown = AutoConfig.from_pretrained(name, return_unused_kwargs=True, **source, **(overrides or {}))
     except Exception as err:
-        raise OSError(Errors.S320.format(name=name, part="config", reason=one_line(err))) from err
+        raise OSError(Errors.S320.format(name=name, part="config", reason=first_line(err))) from err
     if unknown:
         raise ValueError(Errors.S332.format(name=name, unknown=", ".join(sorted(unknown))))
     try:
@@ -275,7 +275,7 @@ def load_encoder(
             **source,
         )
     except Exception as err:
-        raise OSError(Errors.S320.format(name=name, part="weights", reason=one_line(err))) from err
+        raise OSError(Errors.S320.format(name=name, part="weights", reason=first_line(err))) from err
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise ValueError(Errors.S325.format(name=name, missing=", ".join(missing)))
@@ -295,7 +295,7 @@ def make_encoder(config: Mapping[str, Any]) -> PreTrainedModel:
         settings = AutoConfig.for_model(**config)
         encoder = AutoModel.from_config(settings, dtype=torch.float32, trust_remote_code=False)
     except Exception as err:
-        raise ValueError(Errors.S327.format(found=dict(config), reason=one_line(err))) from err
+        raise ValueError(Errors.S327.format(found=dict(config), reason=first_line(err))) from err
     return _encoder_only(encoder)
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import Errors
+from ..errors import Errors, first_line
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -82,7 +82,7 @@ class WordPieces:
         try:
             loaded = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
         except Exception as err:
-            raise OSError(Errors.S320.format(name=name, part="tokenizer", reason=one_line(err))) from err
+            raise OSError(Errors.S320.format(name=name, part="tokenizer", reason=first_line(err))) from err
         if not loaded.is_fast:
             raise ValueError(Errors.S324.format(name=name, found=type(loaded).__name__))
         pad = loaded.pad_token_id
@@ -206,12 +206,6 @@ def overlaps(pieces: IntArray, tokens: IntArray) -> tuple[IntArray, IntArray]:
     piece, token = piece[shared], token[shared]
     order = np.argsort(token, kind="stable")
     return piece[order], token[order]
-
-
-def one_line(error: Exception) -> str:
-    """RETURNS (str): The first line of an error of a third party, for use within a message of ours."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
 
 
 @cache

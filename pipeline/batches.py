@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..errors import first_line
 from .encoders import Encoded, Encoder
-from .loading import first_line
 from .records import Record, Rejected, reject
 from .sources import Source
 

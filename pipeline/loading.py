@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Errors
+from ..errors import Errors, first_line
 from .sources import UsageError
 
 if TYPE_CHECKING:
@@ -56,13 +56,3 @@ class PipelineSpec:
         if Path(self.model).exists() or spacy.util.is_package(self.model):
             return self.model
         return path(self.model)
-
-
-def first_line(error: BaseException) -> str:
-    """Type and first line of an error, for a message of one line.
-
-    error (BaseException): The error.
-    RETURNS (str): What it says.
-    """
-    text = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..errors import SamarkandWarning, Warnings
+from ..errors import SamarkandWarning, Warnings, first_line
 from .batches import LocalAnnotator, Outcome
 from .encoders import Encoded
 from .files import write_aside, write_errors
-from .loading import PipelineSpec, first_line
+from .loading import PipelineSpec
 from .progress import ProgressBar
 from .quarantine import Quarantine
 from .readers import arrow_schema, read_source

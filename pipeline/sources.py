@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..compression import COMPRESSIONS
 from ..errors import Errors, SamarkandWarning, Warnings
 
 KINDS = {
@@ -21,7 +22,6 @@ KINDS = {
     ".parquet": "parquet",
     ".spacy": "docbin",
 }
-COMPRESSIONS = {".gz": "gz", ".xz": "xz", ".zst": "zst"}
 STDIN = "-"
 
 

@@ -13,10 +13,10 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import Errors
+from ..errors import Errors, first_line
 from .batches import Outcome, annotate_batch, pipeline_meta
 from .encoders import Encoder
-from .loading import PipelineSpec, first_line
+from .loading import PipelineSpec
 from .records import Record
 from .sources import Source
 

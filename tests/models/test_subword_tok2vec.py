@@ -133,3 +133,13 @@ def test_seed_of_the_config_decides_the_weights():
     weight = "embed.project.weight"
     assert torch.equal(same.shims[0].module.state_dict()[weight], _model().shims[0].module.state_dict()[weight])
     assert not torch.equal(same.shims[0].module.state_dict()[weight], other.shims[0].module.state_dict()[weight])
+
+
+def test_features_of_a_token_outlive_the_memory_zone_that_it_was_met_in(nlp):
+    model = _model()
+    texts = [f"new{k} كلمة{k} 北{k} shared" for k in range(4)]
+    for text in [*texts, *reversed(texts)]:
+        with nlp.memory_zone():
+            doc = nlp.make_doc(text)
+            expected = _model().predict([doc])[0]
+            np.testing.assert_array_equal(model.predict([doc])[0], expected)
