@@ -54,7 +54,7 @@ def score(nlp: Language, name: str, records: list[dict[str, Any]]) -> list[dict[
     gold = [[span for span in record_spans(record) if span[2] in labels] for record in records]
     docs = nlp.pipe(record["text"] for record in records)
     scores = evaluate_spans(gold, [doc_spans(doc) for doc in docs])
-    about = {"train": TRAIN, "command": "python benchmarks/bundled.py", "note": f"{len(records)} documents"}
+    about = {"train": TRAIN, "command": "python benchmarks/bundled.py"}
     values = {
         "ents_p": scores.micro.precision,
         "ents_r": scores.micro.recall,

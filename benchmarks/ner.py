@@ -233,11 +233,10 @@ def spacy_config(kind: Dataset, splits: dict[str, Path], *, own_tokenizer: bool 
     own_tokenizer (bool): Keep spaCy's tokenizer; False takes ours, so that only the model differs.
     RETURNS (Config): The config, interpolated.
     """
-    config = init_config(lang=kind.lang, pipeline=["ner"], optimize="efficiency")
+    # With our tokenizer the language decides nothing more, and that of Chinese asks for settings of its own tokenizer.
+    config = init_config(lang=kind.lang if own_tokenizer else "xx", pipeline=["ner"], optimize="efficiency")
     if not own_tokenizer:
         config["nlp"]["tokenizer"] = {"@tokenizers": "samarkand.ScriptTokenizer.v1", "norm": "full"}
-        # Chinese and some others read a setting that only their own tokenizer knows.
-        config["initialize"]["tokenizer"] = {}
     for split in ("train", "dev"):
         config["corpora"][split] = {"@readers": "samarkand.SpanCorpus.v1", "path": str(splits[split])}
     return config.interpolate()
