@@ -141,7 +141,8 @@ def _opens_cluster(char: str) -> bool:
     first = unicodedata.normalize("NFKD", char)[0]
     if unicodedata.category(first)[0] == "M" or "\u1160" <= first <= "\u11ff":
         return False
-    return not (_INVISIBLE.match(char) or _DIACRITICS.match(char))
+    # What a presentation form decomposes into may be dropped too, such as the tatweel below a medial vowel sign.
+    return not any(_INVISIBLE.match(c) or _DIACRITICS.match(c) for c in (char, first))
 
 
 def _clusters(text: str) -> list[tuple[int, str]]:

@@ -101,3 +101,10 @@ def test_norm_getter_normalizes_and_is_never_empty() -> None:
 def test_unknown_level(call) -> None:
     with pytest.raises(ValueError, match=r"\[S101\].*'heavy'.*none, light, full"):
         call("x", "heavy")
+
+
+@pytest.mark.parametrize("level", ["light", "full"])
+def test_dropped_presentation_forms_let_their_neighbours_compose(level):
+    text = "e\ufe77\u0301"
+    assert normalize(text, level) == "\u00e9"
+    assert normalize_with_map(text, level) == ("\u00e9", [0])
