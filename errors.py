@@ -100,6 +100,7 @@ class Errors(metaclass=_Coded):
         "{name} ({licence}) does not allow a pipeline learnt from it to be passed on. "
         "Take it out of the bundle's sources."
     )
+    S230 = "{source} has {documents} document(s) to take both train and dev from. Add documents, or a dev split."
     S228 = "There are several files for {split}: {paths}. Keep one."
     S301 = "The subword encoder has no context {context!r}; choose one of: {known}."
     S320 = (
@@ -111,7 +112,7 @@ class Errors(metaclass=_Coded):
         "No pretrained encoder {name!r}: it is neither bundled ({bundled}) nor a folder with encoder.json and "
         "encoder.safetensors. Mend the encoder's setting 'pretrained', or set it to null."
     )
-    S303 = "The pretrained encoder {name!r} has other sizes than the config. Set these in the config: {sizes}."
+    S303 = "The pretrained encoder {name!r} has the width {found}, not {width}. Set it in the config."
     S321 = (
         "The saved weights do not fit {network}: missing {missing}; unexpected {unexpected}; "
         "other shape {shapes}. Load them with the config they were saved with, or train again."
@@ -191,6 +192,9 @@ class Errors(metaclass=_Coded):
     S404 = (
         "ricon_ner is initialised for the types {labels} and cannot take {label!r} any more. "
         "Add types before nlp.initialize(), or train a new component."
+    )
+    S406 = (
+        "ricon_ner learns from a share of the negatives between 0 and 1, not {negatives}; set negatives to 1 for all."
     )
     S405 = (
         "{name} found no entity type to learn: the training examples have no spans in {where}. "

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from samarkand.models.subword_encoder import BiLSTM, SharedDropout, length_mask
 from samarkand.models.torch_shim import torch_model
-from samarkand.models.windows import batch_windows, cut_windows
+from samarkand.models.windows import add_windows, batch_windows, cut_windows, pad_windows
 from spacy import registry
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
@@ -130,9 +131,9 @@ class CrfTagger(TrainablePipe):
         crf, gradients = self.model.shims[0].module.crf, []
         for batch, (emissions, mask) in outputs:
             leaf = emissions.detach().requires_grad_()
-            tags = torch.zeros(mask.shape, dtype=torch.long)
+            tags = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
             for row, window in zip(tags, batch):
-                row[: len(window)] = torch.tensor(gold[window.sequence][window.start : window.end])
+                row[: len(window)] = row.new_tensor(gold[window.sequence][window.start : window.end])
             loss = -crf(leaf, tags, mask, reduction="token_mean")
             loss.backward()
             gradients.append(leaf.grad)
@@ -166,22 +167,22 @@ def _chunks(tags: list[int]) -> list[tuple[int, int, int]]:
 
 def _forward(model: Model, docs: list[Doc], is_train: bool) -> tuple[list, Callable]:
     vectors, backprop_tok2vec = model.get_ref("tok2vec")(docs, is_train)
-    network = model.shims[0].module
+    arrays = [model.ops.to_numpy(vector) for vector in vectors]
+    network, device = model.shims[0].module, model.shims[0].device
     network.train(is_train)
     passes = []
     for batch in batch_windows(cut_windows([len(doc) for doc in docs], 256, 48), 4096):
-        x = nn.utils.rnn.pad_sequence([torch.tensor(vectors[w.sequence][w.start : w.end]) for w in batch], True)
-        x.requires_grad_(is_train)
+        padded = pad_windows(arrays, batch, len(batch), len(batch[0]))
+        x = torch.from_numpy(padded).to(device).requires_grad_(is_train)
         with torch.set_grad_enabled(is_train):
-            passes.append((batch, x, network(x, torch.tensor([len(w) for w in batch]))))
+            passes.append((batch, x, network(x, torch.tensor([len(w) for w in batch], device=device))))
 
     def backprop(gradients: list[Tensor]) -> list[Doc]:
-        d_vectors = [model.ops.alloc2f(*vector.shape) for vector in vectors]
+        d_vectors = [np.zeros_like(array) for array in arrays]
         for (batch, x, (emissions, _)), gradient in zip(passes, gradients):
             emissions.backward(gradient)
-            for row, w in zip(x.grad.numpy(), batch):
-                d_vectors[w.sequence][w.start : w.end] += row[: len(w)]
-        return backprop_tok2vec(d_vectors)
+            add_windows(x.grad.cpu().numpy(), batch, d_vectors)
+        return backprop_tok2vec([model.ops.asarray2f(d) for d in d_vectors])
 
     return [(batch, output) for batch, _, output in passes], backprop
 

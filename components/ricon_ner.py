@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from spacy import registry
+from spacy.attrs import IS_SPACE
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
-from spacy.pipeline.spancat import spancat_score
-from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_examples, validate_get_examples
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
@@ -21,9 +19,9 @@ from ..errors import Errors, SamarkandWarning, Warnings
 from ..models.ricon_decode import CANDIDATE_TYPE, Candidates, select_spans, spans_cross
 from ..models.ricon_loss import IGNORED, LossWeights
 from ..models.ricon_model import SpanScores
+from .ricon_scorer import MODES, score_ricon
 
 DEFAULT_SPANS_KEY = "ricon"
-MODES = ("flat", "nested")
 # When no maximum width is asked for, it is the least that holds this share of the training spans, up to a limit.
 WIDTH_COVERAGE, WIDTH_LIMIT = 0.998, 32
 # Documents are scored in groups of about this many tokens, so that memory does not grow with the batch.
@@ -53,6 +51,7 @@ GoldSpans = list[tuple[int, int, int]]
         "threshold": 0.0,
         "keep_existing": True,
         "loss_weights": {"aware": 1.0, "agnostic": 1.0, "orthogonality": 0.1},
+        "negatives": 1.0,
         "scorer": {"@scorers": "samarkand.ricon_scorer.v1"},
     },
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
@@ -68,6 +67,7 @@ def make_ricon_ner(
     threshold: float,
     keep_existing: bool,
     loss_weights: dict[str, float],
+    negatives: float,
     scorer: Callable | None,
 ) -> RiconNer:
     """Make a `ricon_ner` pipe.
@@ -80,6 +80,8 @@ def make_ricon_ner(
     threshold (float): Least score of a span that is kept, 0 to 1.
     keep_existing (bool): Entities set before this pipe (an `entity_ruler`) win; False: the model's win.
     loss_weights (dict): Weights of the terms "aware", "agnostic" and "orthogonality".
+    negatives (float): Share of the spans clear of any entity that a step learns from, 0 to 1: less than 1 finds more
+        entities and errs more often.
     scorer (Optional[Callable]): Scoring function.
     RETURNS (RiconNer): The pipe.
     """
@@ -94,26 +96,9 @@ def make_ricon_ner(
         threshold=threshold,
         keep_existing=keep_existing,
         loss_weights=LossWeights(**loss_weights),
+        negatives=negatives,
         scorer=scorer,
     )
-
-
-def score_ricon(examples: Iterable[Example], *, mode: str, spans_key: str) -> dict[str, Any]:
-    """Precision, recall and F of `doc.ents` (flat) or of `doc.spans[spans_key]` (nested).
-
-    examples (Iterable[Example]): Predicted and reference documents.
-    mode (str): "flat" or "nested".
-    spans_key (str): Group of spans scored in nested mode.
-    RETURNS (dict[str, Any]): `ents_p`, `ents_r`, `ents_f`, `ents_per_type`; or the same with `spans_KEY_`.
-    """
-    if mode == "flat":
-        return get_ner_prf(examples)
-    return spancat_score(examples, spans_key=spans_key)
-
-
-@registry.scorers("samarkand.ricon_scorer.v1")
-def make_ricon_scorer() -> Callable[..., dict[str, Any]]:
-    return score_ricon
 
 
 class RiconNer(TrainablePipe):
@@ -135,12 +120,15 @@ class RiconNer(TrainablePipe):
         threshold: float = 0.0,
         keep_existing: bool = True,
         loss_weights: LossWeights | None = None,
+        negatives: float = 1.0,
         scorer: Callable | None = score_ricon,
     ) -> None:
         if mode not in MODES:
             raise ValueError(Errors.S401.format(mode=mode, known=", ".join(MODES)))
         if max_width is not None and max_width < 1:
             raise ValueError(Errors.S403.format(max_width=max_width))
+        if not 0 <= negatives <= 1:
+            raise ValueError(Errors.S406.format(negatives=negatives))
         self.vocab = nlp.vocab
         self.model = model
         self.name = name
@@ -150,6 +138,7 @@ class RiconNer(TrainablePipe):
         self.threshold = threshold
         self.keep_existing = keep_existing
         self.loss_weights = loss_weights or LossWeights()
+        self.negatives = negatives
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": [], "max_width": max_width}
         if not Span.has_extension("score"):
@@ -201,7 +190,7 @@ class RiconNer(TrainablePipe):
                 for document, candidates in _split(*scores.decode(self.beta)):
                     found[first + document].append(candidates)
             first += len(group)
-        return [self._take(parts) for parts in found]
+        return [self._take(parts, doc) for parts, doc in zip(found, docs)]
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[Candidates]) -> None:
         """Set entities or spans, and their scores.
@@ -265,7 +254,7 @@ class RiconNer(TrainablePipe):
         """
         gold = [self._gold_spans(eg) for eg in examples]
         sizes = [sum(map(len, batch.windows)) for batch in scores]
-        parts = [batch.loss(gold, self.loss_weights, n / sum(sizes)) for n, batch in zip(sizes, scores)]
+        parts = [batch.loss(gold, self.loss_weights, n / sum(sizes), self.negatives) for n, batch in zip(sizes, scores)]
         return sum(loss for loss, _ in parts), [gradient for _, gradient in parts]
 
     def initialize(
@@ -313,11 +302,14 @@ class RiconNer(TrainablePipe):
             return {}
         return self.scorer(examples, mode=self.mode, spans_key=self.spans_key)
 
-    def _take(self, parts: list[Candidates]) -> Candidates:
+    def _take(self, parts: list[Candidates], doc: Doc) -> Candidates:
         if not parts:
             return np.empty(0, dtype=CANDIDATE_TYPE)
         candidates = np.concatenate(parts)
         candidates = candidates[candidates["score"] >= self.threshold]
+        # As in spaCy's own `ner`, no entity begins or ends with white space.
+        blank = doc.to_array(IS_SPACE).astype(bool)
+        candidates = candidates[~(blank[candidates["start"]] | blank[candidates["end"] - 1])]
         return select_spans(candidates, nested=self.mode == "nested")
 
     def _merge(self, existing: list[Span], found: list[Span]) -> list[Span]:

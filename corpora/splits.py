@@ -65,8 +65,8 @@ def write_splits(
     cache (Optional[Path]): Folder for downloads.
     opener (Optional[Callable]): Opens a URL as a binary file.
     RETURNS (Dict[str, SplitFile]): What was written, by split.
-    RAISES (ValueError): S220 for an unknown corpus, S227 when a split is missing, S228 when one is there twice;
-        and what `corpus_path` and `read_records` raise.
+    RAISES (ValueError): S220 for an unknown corpus, S227 when a split is missing, S228 when one is there twice,
+        S230 when train is too small to hold a dev split out; and what `corpus_path` and `read_records` raise.
     WARNS: SW210 when dev or test have labels that cannot be learnt from train.
     """
     if source in corpora():
@@ -76,7 +76,7 @@ def write_splits(
     if "train" not in paths or len(paths) < 2:
         raise ValueError(Errors.S227.format(source=source, splits=", ".join(paths) or "none"))
     written = {}
-    for split, (origin, records) in _arrange(paths, joiner_of(lang)).items():
+    for split, (origin, records) in _arrange(source, paths, joiner_of(lang)).items():
         path, counts = Path(folder) / f"{split}.jsonl", Counter()
         documents = write_records(path, _counted(records, labels or {}, counts))
         written[split] = SplitFile(path, origin, documents, counts)
@@ -97,12 +97,14 @@ def _own_files(source: str) -> dict[str, Path]:
     return paths
 
 
-def _arrange(paths: dict[str, Path], joiner: str) -> dict[str, tuple[str, Iterable[Record]]]:
+def _arrange(source: str, paths: dict[str, Path], joiner: str) -> dict[str, tuple[str, Iterable[Record]]]:
     """Where the records of each split come from."""
     streams = {split: (split, read_records(path, joiner=joiner)) for split, path in paths.items()}
     if len(paths) == len(SPLITS):
         return streams
     train = list(streams["train"][1])
+    if len(train) < 2:
+        raise ValueError(Errors.S230.format(source=source, documents=len(train)))
     held = max(1, len(train) // HELD_OUT)
     test = streams.get("test") or streams["dev"]
     return {"train": ("train", train[:-held]), "dev": ("train", train[-held:]), "test": test}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .pretrained import EncoderSizes, save_encoder
+from .pretrained import EncoderSizes, load_vectors, save_encoder
 from .subword_encoder import SubwordEncoder, TokenBatch
-from .subword_features import FeatureSizes, FeatureTable
+from .subword_features import FeatureTable
+from .token_corpus import TokenCorpus
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class BidirectionalLMSettings:
     """Settings of a training.
 
     seconds (float): Wall time to train for; the learning rate falls to zero over it.
+    steps (int): Steps to train for instead, which comes out the same again; 0 to go by the time.
     batch_tokens (int): Tokens of a batch.
     learn_rate (float): Highest learning rate, after `warmup` steps.
     warmup (int): Steps of linear warm-up.
@@ -38,7 +39,8 @@ class BidirectionalLMSettings:
     seed (int): Seed of weights, masks and order.
     """
 
-    seconds: float
+    seconds: float = 3600.0
+    steps: int = 0
     batch_tokens: int = 2048
     learn_rate: float = 5e-3
     warmup: int = 200
@@ -46,48 +48,6 @@ class BidirectionalLMSettings:
     candidates: int = 2048
     dropout: float = 0.05
     seed: int = 0
-
-
-@dataclass
-class TokenCorpus:
-    """Lines of tokens as ids over a lexicon sorted by falling frequency.
-
-    tokens (list[str]): The lexicon.
-    ids (int32, [N]): Ids of all lines after one another.
-    ends (int64, [lines]): Where each line ends in `ids`.
-    """
-
-    tokens: list[str]
-    ids: np.ndarray
-    ends: np.ndarray
-
-    @classmethod
-    def load(cls, folder: Path) -> TokenCorpus:
-        """Read what `corpora.pretraining` wrote."""
-        tokens = (folder / "tokens.txt").read_text(encoding="utf-8").split("\n")
-        return cls(tokens, np.load(folder / "ids.npy"), np.load(folder / "ends.npy"))
-
-    def batches(self, rng: np.random.Generator, batch_tokens: int, longest: int = 128) -> Iterator[Tensor]:
-        """Padded batches of lines of like length, without end: int64 [B, L], -1 for padding."""
-        lines = np.stack([np.concatenate([[0], self.ends[:-1]]), self.ends], axis=1)
-        while True:
-            pieces = [
-                (start, min(start + longest, end))
-                for begin, end in lines[rng.permutation(len(lines))].tolist()
-                for start in range(begin, end, longest)
-            ]
-            for first in range(0, len(pieces), 4096):
-                group = sorted(pieces[first : first + 4096], key=lambda piece: piece[1] - piece[0])
-                batches = list(_fill(group, batch_tokens))
-                for k in rng.permutation(len(batches)):
-                    yield self._pad(batches[k])
-
-    def _pad(self, pieces: list[tuple[int, int]]) -> Tensor:
-        size = max(end - start for start, end in pieces)
-        batch = np.full((len(pieces), size), -1, dtype=np.int64)
-        for row, (start, end) in zip(batch, pieces):
-            row[: end - start] = self.ids[start:end]
-        return torch.from_numpy(batch)
 
 
 class BidirectionalLM(nn.Module):
@@ -130,6 +90,7 @@ def train_bidirectional_lm(
     settings: BidirectionalLMSettings,
     output: Path | None,
     log: Path | None = None,
+    vectors: Path | None = None,
 ) -> list[dict[str, float]]:
     """Pretrain an encoder and save its weights.
 
@@ -138,23 +99,25 @@ def train_bidirectional_lm(
     settings (BidirectionalLMSettings): The training.
     output (Optional[Path]): Folder for `encoder.safetensors` (fp32) and `encoder.json`, written every five minutes.
     log (Optional[Path]): JSONL file that the curve is appended to.
+    vectors (Optional[Path]): Folder with the fixed vectors of the encoder, from `skip_gram`.
     RETURNS (list[dict]): The curve: step, tokens seen, seconds, loss and accuracy among the candidates.
     """
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     vocabulary = min(settings.vocabulary, len(corpus.tokens))
     model = BidirectionalLM(sizes.build(dropout=settings.dropout), width=sizes.width, vocabulary=vocabulary)
-    table = FeatureTable(FeatureSizes(sizes.word_rows, sizes.piece_rows))
-    for token in corpus.tokens:
-        table.add(token, token)
+    if vectors is not None:
+        load_vectors(model.encoder, vectors)
+    table = corpus.features()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
     curve: list[dict[str, float]] = []
     began, saved, seen, sums = time.monotonic(), time.monotonic(), 0, np.zeros(3)
     for step, ids in enumerate(corpus.batches(rng, settings.batch_tokens)):
         elapsed = time.monotonic() - began
-        if elapsed > settings.seconds:
+        done = step / settings.steps if settings.steps else elapsed / settings.seconds
+        if done >= 1:
             break
-        rate = min(1.0, (step + 1) / settings.warmup) * (1 - elapsed / settings.seconds)
+        rate = min(1.0, (step + 1) / settings.warmup) * (1 - done)
         for group in optimizer.param_groups:
             group["lr"] = settings.learn_rate * rate
         batch, asked, targets = _asked_batch(table, ids, vocabulary)
@@ -181,17 +144,6 @@ def train_bidirectional_lm(
     if output:
         save_encoder(model.encoder, sizes, output)
     return curve
-
-
-def _fill(pieces: list[tuple[int, int]], batch_tokens: int) -> Iterator[list[tuple[int, int]]]:
-    batch: list[tuple[int, int]] = []
-    for piece in pieces:
-        if batch and (len(batch) + 1) * (piece[1] - piece[0]) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(piece)
-    if batch:
-        yield batch
 
 
 def _asked_batch(table: FeatureTable, ids: Tensor, vocabulary: int) -> tuple[TokenBatch, Tensor, Tensor]:

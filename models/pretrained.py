@@ -6,12 +6,14 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from ..errors import Errors
+from .hashed_vectors import HashedVectors
 from .subword_encoder import SubwordEncoder
-from .subword_features import FeatureSizes
 from .weights import load_weights
 
 PACKAGES = Path(__file__).parent / "packages"
@@ -29,12 +31,16 @@ class EncoderSizes:
     bigram_width: int
     context: str
     depth: int
+    fixed_rows: int = 0
+    fixed_width: int = 0
 
-    def build(self, *, dropout: float = 0.0, token_dropout: float = 0.0) -> SubwordEncoder:
-        """RETURNS (SubwordEncoder): The network, with random weights."""
-        rest = {k: v for k, v in asdict(self).items() if k not in ("word_rows", "piece_rows")}
-        sizes = FeatureSizes(self.word_rows, self.piece_rows)
-        return SubwordEncoder(sizes=sizes, dropout=dropout, token_dropout=token_dropout, **rest)
+    def build(self, **dropouts: float) -> SubwordEncoder:
+        """The network, with random weights.
+
+        dropouts (float): `dropout`, `token_dropout` and `word_dropout` of `SubwordEncoder`.
+        RETURNS (SubwordEncoder): The network.
+        """
+        return SubwordEncoder(**asdict(self), **dropouts)
 
 
 def save_encoder(
@@ -48,25 +54,60 @@ def save_encoder(
     dtype (torch.dtype): Type of the stored weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().to(dtype).contiguous() for name, value in encoder.state_dict().items()}
+    weights = {
+        name: value.detach().cpu().to(dtype if value.is_floating_point() else value.dtype).contiguous()
+        for name, value in encoder.state_dict().items()
+    }
     safetensors.torch.save_file(weights, folder / "encoder.safetensors")
     (folder / "encoder.json").write_text(json.dumps(asdict(sizes), indent=1) + "\n", encoding="utf-8")
 
 
-def load_encoder(encoder: SubwordEncoder, sizes: EncoderSizes, name: str) -> None:
-    """Put saved weights into an encoder.
+def save_vectors(table: Tensor, folder: Path) -> None:
+    """Write a table of fixed vectors, rounded to bytes.
 
-    encoder (SubwordEncoder): The encoder.
-    sizes (EncoderSizes): Its sizes.
-    name (str): A folder, or the name of a bundled encoder.
-    RAISES (OSError): S302 when there is none; (ValueError): S303 when it has other sizes.
+    table (float, [rows, D]): The vectors.
+    folder (Path): Where to; made when missing.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    vectors = HashedVectors(rows=len(table), width=table.shape[1])
+    vectors.set_table(table)
+    safetensors.torch.save_file(vectors.state_dict(), folder / "vectors.safetensors")
+
+
+def vectors_shape(folder: Path) -> tuple[int, int]:
+    """Rows and width of the table that `save_vectors` wrote."""
+    with safetensors.safe_open(folder / "vectors.safetensors", "pt") as file:
+        rows, width = file.get_slice("codes").get_shape()
+    return rows, width
+
+
+def load_vectors(encoder: SubwordEncoder, folder: Path) -> None:
+    """Put a table of fixed vectors into an encoder of its sizes."""
+    load_weights(encoder.embed.fixed, safetensors.torch.load_file(folder / "vectors.safetensors"))
+
+
+def load_sizes(name: str, *, width: int) -> EncoderSizes:
+    """Sizes of a saved encoder.
+
+    name (str): A folder, or the name of a bundled encoder.
+    width (int): Width that it must have, since what sits on it has been built for that.
+    RETURNS (EncoderSizes): The sizes.
+    RAISES (OSError): S302 when there is none; (ValueError): S303 when it has another width.
+    """
+    sizes = EncoderSizes(**json.loads((_folder(name) / "encoder.json").read_text(encoding="utf-8")))
+    if sizes.width != width:
+        raise ValueError(Errors.S303.format(name=name, found=sizes.width, width=width))
+    return sizes
+
+
+def load_encoder(encoder: SubwordEncoder, name: str) -> None:
+    """Put saved weights into an encoder of the same sizes, see `load_sizes`."""
+    load_weights(encoder, safetensors.torch.load_file(_folder(name) / "encoder.safetensors"))
+
+
+def _folder(name: str) -> Path:
     folder = PACKAGES / name if (PACKAGES / name / "encoder.json").is_file() else Path(name)
     if not (folder / "encoder.json").is_file():
         bundled = ", ".join(sorted(p.parent.name for p in PACKAGES.glob("*/encoder.json"))) or "none"
         raise OSError(Errors.S302.format(name=name, bundled=bundled))
-    found = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-    other = [f"{k}={found.get(k)!r}" for k, v in asdict(sizes).items() if found.get(k) != v]
-    if other:
-        raise ValueError(Errors.S303.format(name=name, sizes=", ".join(other)))
-    load_weights(encoder, safetensors.torch.load_file(folder / "encoder.safetensors"))
+    return folder

@@ -42,6 +42,29 @@ def ricon_loss(output: RiconOutput, targets: Tensor, weights: LossWeights) -> Te
     return loss + weights.orthogonality * output.orthogonality
 
 
+def sample_negatives(targets: Tensor, share: float) -> Tensor:
+    """Leave out easy negatives at random, so that the rare entities weigh more.
+
+    Spans that share a token with an entity stay: they are the ones to tell entities from. Of the others, which are no
+    entity and nearly all, a share stays.
+
+    targets (int64, [B, L, W]): Class of each span, as in `ricon_loss`.
+    share (float): Share of the easy negatives that stays, 0 to 1.
+    RETURNS (int64, [B, L, W]): The targets with `IGNORED` in the place of those left out.
+    """
+    if share >= 1:
+        return targets
+    B, L, W = targets.shape
+    b, i, w = (targets > 0).nonzero(as_tuple=True)
+    edges = torch.zeros(B, L + W + 1, dtype=torch.long, device=targets.device)
+    edges.index_put_((b, i), torch.ones_like(b), accumulate=True)
+    edges.index_put_((b, i + w + 1), -torch.ones_like(b), accumulate=True)
+    inside = F.pad((edges.cumsum(1) > 0).long().cumsum(1), (1, 0))  # entity tokens before each token
+    ends = inside[:, 1:].unfold(1, W, 1)[:, :L]
+    easy = (targets == 0) & (ends == inside[:, :L, None])
+    return targets.masked_fill(easy & (torch.rand(targets.shape, device=targets.device) >= share), IGNORED)
+
+
 def loss_and_gradients(
     output: RiconOutput, targets: Tensor, weights: LossWeights, share: float = 1.0
 ) -> tuple[float, RiconOutput]:

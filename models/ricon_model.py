@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import Errors
 from .ricon import BRANCHES, Ricon, RiconOutput, span_mask
 from .ricon_decode import CANDIDATE_TYPE, Candidates, candidate_spans, span_targets
-from .ricon_loss import IGNORED, LossWeights, loss_and_gradients
+from .ricon_loss import IGNORED, LossWeights, loss_and_gradients, sample_negatives
 from .torch_shim import torch_model
 from .windows import Window, add_windows, batch_windows, cut_windows, pad_windows, padded_count, padded_length
 
@@ -101,7 +101,11 @@ class SpanScores:
         return documents, found
 
     def loss(
-        self, gold: list[list[tuple[int, int, int]] | None], weights: LossWeights, share: float = 1.0
+        self,
+        gold: list[list[tuple[int, int, int]] | None],
+        weights: LossWeights,
+        share: float = 1.0,
+        negatives: float = 1.0,
     ) -> tuple[float, SpanScores]:
         """Loss against gold spans, and its gradients. Each span counts once, in the window that answers for it.
 
@@ -109,6 +113,7 @@ class SpanScores:
             known) in token offsets; None when the whole document is unknown.
         weights (LossWeights): Weights of the objective's terms.
         share (float): What the loss is multiplied by: the share of this batch in an update.
+        negatives (float): Share of the easy negatives that is learnt from, see `sample_negatives`.
         RETURNS (tuple[float, SpanScores]): The loss and the gradients of the scores.
         """
         size, max_width = self.output.bounds.shape[1:]
@@ -119,6 +124,7 @@ class SpanScores:
         grid = span_targets([len(w) for w in self.windows], spans, max_width, size)
         grid[[gold[w.sequence] is None for w in self.windows]] = IGNORED
         targets = torch.from_numpy(grid).to(self.output.bounds.device).masked_fill_(~self._owned()[..., None], IGNORED)
+        targets = sample_negatives(targets, negatives)
         loss, gradients = loss_and_gradients(self.output, targets, weights, share)
         return loss, SpanScores(self.windows, gradients)
 

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .subword_features import SHAPE_ROWS, FeatureSizes, TokenFeatures
+from .hashed_vectors import HashedVectors, hashed_rows
+from .subword_features import SHAPE_ROWS, TokenFeatures
 
 CONTEXTS = ("lstm", "cnn", "attention")
 _BIGRAM_MULTIPLIER = 0x9E3779B1
@@ -21,13 +22,12 @@ _BIGRAM_MULTIPLIER = 0x9E3779B1
 class TokenBatch:
     """Sequences of tokens over a shared set of distinct tokens.
 
-    hashes, words, shapes, pieces, offsets: As in `TokenFeatures`, as tensors; token 0 is the padding token.
+    words, shapes, pieces, offsets: As in `TokenFeatures`, as tensors; token 0 is the padding token.
     index (int64, [B, L]): Place of each token among the distinct ones; 0 for padding, and within a sequence's
         length for a masked token.
     lengths (int64, [B]): Tokens of each sequence.
     """
 
-    hashes: Tensor
     words: Tensor
     shapes: Tensor
     pieces: Tensor
@@ -35,13 +35,16 @@ class TokenBatch:
     index: Tensor
     lengths: Tensor
 
+    def piece_counts(self) -> Tensor:
+        """Pieces of each distinct token (int64, [U])."""
+        return torch.diff(self.offsets, append=self.offsets.new_tensor([len(self.pieces)]))
+
     @classmethod
     def build(cls, features: TokenFeatures, index: Tensor, lengths: Tensor, device: torch.device) -> TokenBatch:
         """Put features and an index (0-based over the features, -1 for padding) on a device."""
-        # The padding token is all zeros: row 0 of every table, and no pieces.
+        # The padding token is all zeros: row 0 of every table, which no hash leads to, and no pieces.
         tensors = (
-            F.pad(torch.from_numpy(features.hashes), (1, 0)),
-            F.pad(torch.from_numpy(features.words), (0, 0, 1, 0)),
+            F.pad(torch.from_numpy(features.words), (0, 0, 1, 0), value=-1),
             F.pad(torch.from_numpy(features.shapes), (1, 0)),
             torch.from_numpy(features.pieces),
             F.pad(torch.from_numpy(features.offsets), (1, 0)),
@@ -77,23 +80,40 @@ class SharedDropout(nn.Module):
 class TokenEmbedding(nn.Module):
     """Tokens to vectors: word + pieces + shape of the token, and the bigrams with its neighbours.
 
-    sizes (FeatureSizes): Rows of the hashed tables.
+    word_rows (int): Rows of the word table.
+    piece_rows (int): Rows of the piece table.
     embed_width (int): Width of the word and piece vectors.
     bigram_rows (int): Rows of the bigram table; 0 for no bigrams.
     bigram_width (int): Width of a bigram vector.
+    fixed_rows (int): Rows of the table of fixed vectors; 0 for none.
+    fixed_width (int): Width of a fixed vector.
     width (int): H, width of the output.
+    word_dropout (float): Share of distinct tokens whose word vector is left out while training, so that the pieces
+        and the context learn to do without it. Characters on their own, which have one piece at most, keep theirs.
     """
 
     def __init__(
-        self, *, sizes: FeatureSizes, embed_width: int, bigram_rows: int, bigram_width: int, width: int
+        self,
+        *,
+        word_rows: int,
+        piece_rows: int,
+        embed_width: int,
+        bigram_rows: int,
+        bigram_width: int,
+        fixed_rows: int,
+        fixed_width: int,
+        width: int,
+        word_dropout: float,
     ) -> None:
         super().__init__()
         self.bigram_rows = bigram_rows
+        self.word_dropout = word_dropout
         shape_width = 16
-        self.words = nn.EmbeddingBag(sizes.word_rows, embed_width, mode="sum", padding_idx=0)
-        self.pieces = nn.EmbeddingBag(sizes.piece_rows, embed_width, mode="mean", padding_idx=0)
+        self.words = nn.EmbeddingBag(word_rows, embed_width, mode="sum", padding_idx=0)
+        self.pieces = nn.EmbeddingBag(piece_rows, embed_width, mode="mean", padding_idx=0)
         self.shapes = nn.Embedding(SHAPE_ROWS, shape_width, padding_idx=0)
-        self.project = nn.Linear(2 * embed_width + shape_width, width)
+        self.fixed = HashedVectors(rows=fixed_rows, width=fixed_width) if fixed_rows else None
+        self.project = nn.Linear(2 * embed_width + shape_width + (fixed_width if fixed_rows else 0), width)
         self.bigrams = nn.Embedding(max(bigram_rows, 1), bigram_width, padding_idx=0)
         self.project_before = nn.Linear(bigram_width, width, bias=False)
         self.project_after = nn.Linear(bigram_width, width, bias=False)
@@ -105,16 +125,24 @@ class TokenEmbedding(nn.Module):
     def forward(self, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
         """TokenBatch -> tokens alone, bigrams with the token before, bigrams with the token after: [B, L, H] each."""
         # Distinct tokens are embedded once, then spread over the sequences.
-        distinct = torch.cat(
-            [self.words(batch.words), self.pieces(batch.pieces, batch.offsets), self.shapes(batch.shapes)], dim=-1
-        )
-        tokens = F.embedding(batch.index, self.project(distinct))
+        tokens = F.embedding(batch.index, self.project(torch.cat(self._distinct(batch), dim=-1)))
         if not self.bigram_rows:
             return tokens, torch.zeros_like(tokens), torch.zeros_like(tokens)
-        hashes = F.pad(batch.hashes[batch.index], (1, 1))  # [B, L + 2]
-        mixed = (hashes[:, :-1] * _BIGRAM_MULTIPLIER + hashes[:, 1:]) % (2**31 - 1)
-        vectors = self.bigrams(mixed % (self.bigram_rows - 1) + 1)  # [B, L + 1, bigram_width]
+        hashes = F.pad(batch.words[:, 0].clamp_min(0)[batch.index], (1, 1))  # [B, L + 2]
+        pairs = (hashes[:, :-1] * _BIGRAM_MULTIPLIER + hashes[:, 1:]) % (2**31 - 1)
+        vectors = self.bigrams(hashed_rows(pairs, self.bigram_rows))  # [B, L + 1, bigram_width]
         return tokens, self.project_before(vectors[:, :-1]), self.project_after(vectors[:, 1:])
+
+    def _distinct(self, batch: TokenBatch) -> list[Tensor]:
+        words = self.words(hashed_rows(batch.words, self.words.num_embeddings))
+        if self.training and self.word_dropout:
+            dropped = torch.rand(len(words), device=words.device) < self.word_dropout
+            words = words.masked_fill((dropped & (batch.piece_counts() > 1)).unsqueeze(1), 0.0)
+        pieces = self.pieces(hashed_rows(batch.pieces, self.pieces.num_embeddings), batch.offsets)
+        parts = [words, pieces, self.shapes(batch.shapes)]
+        if self.fixed is not None:
+            parts.append(self.fixed(batch.words, batch.pieces, batch.offsets))
+        return parts
 
 
 class ConvLayer(nn.Module):
@@ -195,10 +223,8 @@ class SubwordEncoder(nn.Module):
     """Hashed token embedding followed by context layers.
 
     width (int): H, a multiple of 4 (attention: of 64).
-    embed_width (int): Width of word and piece vectors.
-    sizes (FeatureSizes): Rows of the hashed tables.
-    bigram_rows (int): Rows of the bigram table; 0 for none.
-    bigram_width (int): Width of a bigram vector.
+    word_rows, piece_rows, embed_width, bigram_rows, bigram_width, fixed_rows, fixed_width, word_dropout: As in
+        `TokenEmbedding`.
     context (str): "cnn", "lstm" or "attention".
     depth (int): Context layers.
     dropout (float): Dropout of the embedding and of each layer.
@@ -210,23 +236,31 @@ class SubwordEncoder(nn.Module):
         *,
         width: int,
         embed_width: int,
-        sizes: FeatureSizes,
+        word_rows: int,
+        piece_rows: int,
         bigram_rows: int,
         bigram_width: int,
         context: str,
         depth: int,
+        fixed_rows: int = 0,
+        fixed_width: int = 0,
         dropout: float = 0.0,
         token_dropout: float = 0.0,
+        word_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.context = context
         self.token_dropout = token_dropout
         self.embed = TokenEmbedding(
-            sizes=sizes,
+            word_rows=word_rows,
+            piece_rows=piece_rows,
             embed_width=embed_width,
             bigram_rows=bigram_rows,
             bigram_width=bigram_width,
+            fixed_rows=fixed_rows,
+            fixed_width=fixed_width,
             width=width,
+            word_dropout=word_dropout,
         )
         self.norm_embed = nn.LayerNorm(width)
         self.dropout = SharedDropout(dropout)

@@ -20,30 +20,17 @@ MAX_CHARS = 24
 SHAPE_ROWS = 512
 
 
-@dataclass(frozen=True)
-class FeatureSizes:
-    """Rows of the hashed tables. Row 0 of each is kept for padding and is never learned.
-
-    word_rows (int): Rows of the word table; each word takes two rows, so that collisions rarely coincide.
-    piece_rows (int): Rows of the table of character n-grams and radicals.
-    """
-
-    word_rows: int = 24000
-    piece_rows: int = 24000
-
-
 @dataclass
 class TokenFeatures:
-    """Features of U distinct tokens, ready for embedding bags.
+    """Features of U distinct tokens, ready for embedding bags. Tables of any size take the hashes by `hashed_rows`.
 
-    hashes (int64, [U]): The word's 32-bit hash, from which bigram rows are made.
-    words (int64, [U, 2]): Rows in the word table.
+    words (int64, [U, 2]): Two hashes of the word, so that words that collide in one rarely do in the other. The first
+        makes the bigrams.
     shapes (int64, [U]): Rows in the shape table.
-    pieces (int64, [P]): Rows in the piece table, of all tokens after one another.
+    pieces (int64, [P]): Hashes of the pieces, of all tokens after one another.
     offsets (int64, [U]): Where each token's pieces begin.
     """
 
-    hashes: np.ndarray
     words: np.ndarray
     shapes: np.ndarray
     pieces: np.ndarray
@@ -93,12 +80,10 @@ def token_pieces(text: str) -> list[str]:
 class FeatureTable:
     """A growing, bounded table of token features, filled as tokens are met.
 
-    sizes (FeatureSizes): Rows of the hashed tables.
     capacity (int): Tokens kept; when more are met the table starts again, so memory stays flat.
     """
 
-    def __init__(self, sizes: FeatureSizes, capacity: int = 200_000) -> None:
-        self.sizes = sizes
+    def __init__(self, capacity: int = 200_000) -> None:
         self.capacity = capacity
         self.clear()
 
@@ -118,16 +103,11 @@ class FeatureTable:
         norm (str): Its normalised form, for word and pieces.
         RETURNS (int): Its place in the table.
         """
-        sizes = self.sizes
         word = norm.lower()
         key = word.encode("utf-8", "surrogatepass")
-        first, second = crc32(key), crc32(key, 0x5EED)
         shape = crc32(token_shape(text).encode()) % (SHAPE_ROWS - 1) + 1
-        self._fixed.extend((first, first % (sizes.word_rows - 1) + 1, second % (sizes.word_rows - 1) + 1, shape))
-        self._pieces.extend(
-            crc32(piece.encode("utf-8", "surrogatepass"), 0xC0DE) % (sizes.piece_rows - 1) + 1
-            for piece in token_pieces(word)
-        )
+        self._fixed.extend((crc32(key), crc32(key, 0x5EED), shape))
+        self._pieces.extend(crc32(piece.encode("utf-8", "surrogatepass"), 0xC0DE) for piece in token_pieces(word))
         self._starts.append(len(self._pieces))
         return len(self) - 1
 
@@ -138,7 +118,7 @@ class FeatureTable:
         RETURNS (TokenFeatures): Their features, in that order.
         """
         rows = np.asarray(places, dtype=np.int64)
-        fixed = np.frombuffer(self._fixed, dtype=np.int64).reshape(-1, 4)[rows]
+        fixed = np.frombuffer(self._fixed, dtype=np.int64).reshape(-1, 3)[rows]
         starts_all = np.frombuffer(self._starts, dtype=np.int64)
         starts, ends = starts_all[rows], starts_all[rows + 1]
         lengths = ends - starts
@@ -146,12 +126,12 @@ class FeatureTable:
         np.cumsum(lengths[:-1], out=offsets[1:])
         flat = np.arange(lengths.sum(), dtype=np.int64) + np.repeat(starts - offsets, lengths)
         pieces = np.frombuffer(self._pieces, dtype=np.int64)[flat]
-        return TokenFeatures(fixed[:, 0].copy(), fixed[:, 1:3].copy(), fixed[:, 3].copy(), pieces, offsets)
+        return TokenFeatures(fixed[:, :2].copy(), fixed[:, 2].copy(), pieces, offsets)
 
 
-def features_of(tokens: Iterable[str], sizes: FeatureSizes) -> TokenFeatures:
+def features_of(tokens: Iterable[str]) -> TokenFeatures:
     """Features of a list of tokens, each its own normal form: the plain way in for trainers and tests."""
-    table = FeatureTable(sizes)
+    table = FeatureTable()
     return table.take([table.add(token, token) for token in tokens])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -15,9 +16,9 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from ..errors import Errors
-from .pretrained import EncoderSizes, load_encoder
+from .pretrained import EncoderSizes, load_encoder, load_sizes
 from .subword_encoder import CONTEXTS, SubwordEncoder, TokenBatch
-from .subword_features import FeatureSizes, FeatureTable
+from .subword_features import FeatureTable
 from .torch_shim import torch_model
 from .windows import Window, add_windows, batch_windows, cut_windows, pad_windows, padded_count, padded_length
 
@@ -37,6 +38,7 @@ def build_subword_encoder(
     depth: int = 1,
     dropout: float = 0.2,
     token_dropout: float = 0.1,
+    word_dropout: float = 0.0,
     max_batch_tokens: int = 8192,
     pretrained: str | None = None,
     half_storage: bool = False,
@@ -53,9 +55,11 @@ def build_subword_encoder(
     depth (int): Context layers; 0 for none.
     dropout (float): Dropout while training.
     token_dropout (float): Share of tokens that are read as masked while training.
+    word_dropout (float): Share of distinct tokens that are read without their word vector while training, by pieces,
+        shape and fixed vector alone; it helps where most names of a new text were never seen.
     max_batch_tokens (int): Most tokens of one padded batch.
     pretrained (Optional[str]): Weights to start from: a folder that pretraining wrote, or the name of a bundled
-        encoder ("subword_base"). Its sizes must be the ones above.
+        encoder ("subword_base"). It brings its own sizes; only its width has to be the one above.
     half_storage (bool): Save the weights in half the bytes, as float16.
     RETURNS (Model[list[Doc], list[Floats2d]]): The encoder; every document gets one row a token.
     RAISES (ValueError): S301 for an unknown context.
@@ -72,38 +76,33 @@ def build_subword_encoder(
         "context": context,
         "depth": depth,
     }
+    dropouts = {"dropout": dropout, "token_dropout": token_dropout, "word_dropout": word_dropout}
     return torch_model(
         None,
         name="subword_encoder",
         forward=partial(forward, max_batch_tokens=max_batch_tokens),
         init=partial(_init, config=config, pretrained=pretrained),
-        build=partial(build_network, dropout=dropout, token_dropout=token_dropout),
+        build=partial(build_network, **dropouts),
         dims={"nO": width},
         half_storage=half_storage,
-        attrs={"lexicon": Lexicon(FeatureSizes(word_rows, piece_rows))},
+        attrs={"lexicon": Lexicon()},
     )
 
 
-def build_network(config: dict[str, Any], dropout: float, token_dropout: float) -> SubwordEncoder:
+def build_network(config: dict[str, Any], **dropouts: float) -> SubwordEncoder:
     """The torch network for a config of sizes."""
-    return EncoderSizes(**config).build(dropout=dropout, token_dropout=token_dropout)
+    return EncoderSizes(**config).build(**dropouts)
 
 
 class Lexicon:
-    """Features of the tokens of documents, kept from one batch to the next. Pickles empty.
+    """Features of the tokens of documents, kept from one batch to the next. Pickles empty."""
 
-    sizes (FeatureSizes): Rows of the hashed tables.
-    """
-
-    def __init__(self, sizes: FeatureSizes) -> None:
-        self.table = FeatureTable(sizes)
+    def __init__(self) -> None:
+        self.table = FeatureTable()
         self._places: dict[tuple[int, int], int] = {}
 
-    def __getstate__(self) -> FeatureSizes:
-        return self.table.sizes
-
-    def __setstate__(self, sizes: FeatureSizes) -> None:
-        self.__init__(sizes)
+    def __reduce__(self) -> tuple[type[Lexicon], tuple[()]]:
+        return Lexicon, ()
 
     def places(self, docs: list[Doc]) -> list[np.ndarray]:
         """Places of each document's tokens in `table`, which hold until the next call."""
@@ -171,6 +170,7 @@ def _token_batch(lexicon: Lexicon, sequences: list[np.ndarray], device: torch.de
 def _init(model: Model, X: Any = None, Y: Any = None, *, config: dict[str, Any], pretrained: str | None) -> None:
     # The seed of the config reaches this network through numpy, as it does thinc's own layers.
     torch.manual_seed(int(np.random.randint(2**31)))
-    network = model.shims[0].build(config)
+    sizes = EncoderSizes(**config) if pretrained is None else load_sizes(pretrained, width=config["width"])
+    network = model.shims[0].build(asdict(sizes))
     if pretrained is not None:
-        load_encoder(network, EncoderSizes(**config), pretrained)
+        load_encoder(network, pretrained)

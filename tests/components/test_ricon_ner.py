@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,7 +92,10 @@ def _ents(doc: Doc) -> list[tuple[int, int, str, float]]:
 @pytest.fixture(scope="module")
 def trained() -> Language:
     nlp = _nlp()
-    _train(nlp, _examples(nlp, FLAT))
+    # A sentence is also met in the middle of a document.
+    text, spans = FLAT[2]
+    again = [(word, label, k * (len(text) + 1)) for k in range(3) for word, label in spans]
+    _train(nlp, _examples(nlp, [*FLAT, (" ".join([text] * 3), again)]))
     return nlp
 
 
@@ -156,6 +160,20 @@ def test_long_document_is_read_to_its_end(trained):
     text = FLAT[2][0]
     doc = trained(" ".join([text] * 120))
     assert [e.text for e in doc.ents if e.label_ == "LOC"] == ["Paris"] * 120
+
+
+def test_no_entity_begins_or_ends_with_white_space(trained, monkeypatch):
+    doc = trained.make_doc("\n Paris  in\tMay ")
+    every = [(i, j, 1, 0.5) for i in range(len(doc)) for j in range(i + 1, len(doc) + 1)]
+    answer = np.zeros(len(every), dtype=int), np.array(every, dtype=CANDIDATE_TYPE)
+    batch = SimpleNamespace(decode=lambda beta: answer)
+    pipe = trained.get_pipe("ricon_ner")
+    monkeypatch.setattr(pipe, "mode", "nested")
+    monkeypatch.setattr(pipe, "model", SimpleNamespace(predict=lambda docs: [batch]))
+    (found,) = pipe.predict([doc])
+    texts = {doc[start:end].text for start, end in found[["start", "end"]].tolist()}
+    assert "Paris" in texts
+    assert all(text == text.strip() for text in texts)
 
 
 def test_empty_batches_and_documents(trained):
@@ -256,6 +274,8 @@ def test_misuse_gives_a_code():
         _nlp(model={**SMALL_MODEL, "branches": "none"})
     with pytest.raises(ValueError, match="S403"):
         _nlp(max_width=0)
+    with pytest.raises(ValueError, match="S406"):
+        _nlp(negatives=1.5)
     with pytest.raises(ValueError, match="S301"):
         _nlp(model={**SMALL_MODEL, "tok2vec": {**SMALL_ENCODER, "context": "rnn"}})
     nlp = _nlp()

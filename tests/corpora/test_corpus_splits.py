@@ -88,6 +88,13 @@ def test_a_split_that_is_there_twice(own, tmp_path):
         write_splits(str(own), tmp_path / "out")
 
 
+def test_one_document_cannot_be_train_and_dev(own, tmp_path):
+    (own / "dev.conll").unlink()
+    write_records(own / "train.jsonl.gz", records("Ann", 1))
+    with pytest.raises(ValueError, match=r"\[S230\] .*own has 1 document"):
+        write_splits(str(own), tmp_path / "out")
+
+
 def test_neither_a_corpus_nor_a_folder(tmp_path):
     with pytest.raises(ValueError, match=r"\[S220\] No corpus named 'zh-none'"):
         write_splits("zh-none", tmp_path / "out")

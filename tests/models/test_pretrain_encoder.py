@@ -5,7 +5,10 @@ import json
 import numpy as np
 import pytest
 import samarkand
+import torch
 from samarkand.models.pretrain_encoder import main
+from samarkand.models.pretrained import save_vectors
+from samarkand.models.subword_tok2vec import build_subword_encoder
 
 SIZES = {"width": 16, "embed_width": 12, "word_rows": 200, "piece_rows": 200, "bigram_rows": 200, "bigram_width": 4}
 
@@ -26,10 +29,10 @@ def test_weights_fit_the_architecture_of_the_same_sizes(corpus, tmp_path, capsys
     output.mkdir()
     (output / "curve.jsonl").write_text("of an earlier training\n")
     flags = [part for name, value in SIZES.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    main([str(corpus), str(output), "--minutes", "0.06", "--batch-tokens", "60", "--threads", "1", *flags])
+    main([str(corpus), str(output), "--steps", "100", "--batch-tokens", "60", "--threads", "1", *flags])
     curve = [json.loads(line) for line in (output / "curve.jsonl").read_text().splitlines()]
-    assert curve[-1]["step"] % 100 == 0
-    assert f"step {curve[-1]['step']:,}" in capsys.readouterr().out
+    assert [row["step"] for row in curve] == [100]
+    assert "step 100" in capsys.readouterr().out
     vectors = {}
     for pretrained in (None, str(output)):
         nlp = samarkand.blank("xx")
@@ -40,6 +43,19 @@ def test_weights_fit_the_architecture_of_the_same_sizes(corpus, tmp_path, capsys
         (vectors[pretrained],) = pipe.model.predict([nlp.make_doc("the b في 在")])
     assert vectors[None].shape == (4, SIZES["width"])
     assert np.abs(vectors[None] - vectors[str(output)]).max() > 0.01
+
+
+def test_fixed_vectors_come_with_the_encoder(corpus, tmp_path):
+    table = torch.randn(40, 6)
+    save_vectors(table, tmp_path / "vectors")
+    output = tmp_path / "encoder"
+    flags = [part for name, value in SIZES.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    main([str(corpus), str(output), "--steps", "10", "--vectors", str(tmp_path / "vectors"), *flags])
+    model = build_subword_encoder(**SIZES, pretrained=str(output))
+    model.initialize()
+    fixed = model.shims[0].module.embed.fixed
+    read = fixed.codes.float() * fixed.scales.unsqueeze(1)
+    torch.testing.assert_close(read[1:], table[1:], atol=float(table.abs().max()) / 254 + 1e-6, rtol=0)
 
 
 def test_default_sizes_are_those_of_the_architecture(capsys):

@@ -6,9 +6,11 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from samarkand.models.ricon import Ricon, RiconOutput
 from samarkand.models.ricon_decode import span_targets
-from samarkand.models.ricon_loss import LossWeights, loss_and_gradients, ricon_loss
+from samarkand.models.ricon_loss import IGNORED, LossWeights, loss_and_gradients, ricon_loss, sample_negatives
 
 
 def _output(seed: int = 0) -> RiconOutput:
@@ -66,3 +68,32 @@ def test_loss_does_not_depend_on_padding(branches):
     padded = torch.nn.functional.pad(x, (0, 0, 0, 5))
     longer = ricon_loss(network(padded, lengths), torch.from_numpy(span_targets([4], spans, 3, 9)), LossWeights())
     torch.testing.assert_close(alone, longer, atol=1e-6, rtol=1e-5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_sampling_spares_all_that_touches_an_entity(data):
+    width = data.draw(st.integers(1, 4))
+    lengths = data.draw(st.lists(st.integers(0, 7), min_size=1, max_size=3))
+    span = st.tuples(st.integers(0, 6), st.integers(1, width), st.integers(-1, 2).filter(bool))
+    gold = [
+        [(i, i + w, c) for i, w, c in data.draw(st.lists(span, max_size=3)) if i + w <= length] for length in lengths
+    ]
+    targets = torch.from_numpy(span_targets(lengths, gold, width, 7))
+    none, some = sample_negatives(targets, 0.0), sample_negatives(targets, 0.5)
+    assert sample_negatives(targets, 1.0) is targets
+    for b, spans in enumerate(gold):
+        taken = {t for i, j, c in spans if c > 0 and targets[b, i, j - i - 1] == c for t in range(i, j)}
+        for i in range(7):
+            for w in range(width):
+                was = int(targets[b, i, w])
+                easy = was == 0 and taken.isdisjoint(range(i, i + w + 1))
+                assert int(none[b, i, w]) == (IGNORED if easy else was)
+                assert int(some[b, i, w]) in ({0, IGNORED} if easy else {was})
+
+
+def test_sampling_keeps_the_share():
+    torch.manual_seed(0)
+    targets = torch.zeros(20, 50, 10, dtype=torch.long)
+    kept = (sample_negatives(targets, 0.3) == 0).float().mean()
+    assert float(kept) == pytest.approx(0.3, abs=0.01)

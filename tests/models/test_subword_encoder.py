@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from samarkand.models.subword_encoder import CONTEXTS, BiLSTM, SubwordEncoder, TokenBatch
-from samarkand.models.subword_features import FeatureSizes, features_of
+from samarkand.models.subword_features import features_of
 
-SIZES = FeatureSizes(word_rows=200, piece_rows=200)
 SENTENCES = [["زار", "أحمد", "北", "京", "2023", "New", "York", "!"], ["海"], ["a", "b", "c", "d"]]
 
 
@@ -18,7 +17,8 @@ def encoder(
     return SubwordEncoder(
         width=width,
         embed_width=16,
-        sizes=SIZES,
+        word_rows=200,
+        piece_rows=200,
         bigram_rows=100,
         bigram_width=8,
         context=context,
@@ -35,7 +35,7 @@ def token_batch(sentences: list[list[str]], device: torch.device | str = "cpu") 
     for row, sentence in zip(index, sentences):
         row[: len(sentence)] = torch.tensor([distinct.index(token) for token in sentence])
     lengths = torch.tensor([len(sentence) for sentence in sentences])
-    return TokenBatch.build(features_of(distinct, SIZES), index, lengths, torch.device(device))
+    return TokenBatch.build(features_of(distinct), index, lengths, torch.device(device))
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
@@ -90,6 +90,34 @@ def test_token_dropout_masks_while_training_only():
     torch.testing.assert_close(masked[0], masked[1])
     read = network.eval()(batch)[0]
     assert (read[0] - read[1]).abs().max() > 1e-4
+
+
+def test_word_dropout_leaves_pieces_and_shape():
+    network = encoder(depth=0, word_dropout=1.0)
+    batch = token_batch([["abc", "xyz"]])
+    read = network.eval()(batch)[0]
+    without = network.train()(batch)[0]
+    assert (read - without).abs().amax(1).min() > 1e-4
+    assert (without[0] - without[1]).abs().max() > 1e-4, "pieces still tell them apart"
+    with torch.no_grad():
+        network.embed.words.weight.zero_()
+    torch.testing.assert_close(network.eval()(batch)[0], without)
+
+
+def test_word_dropout_spares_characters_on_their_own():
+    network = encoder(depth=0, word_dropout=1.0)
+    batch = token_batch([["北", "京"]])
+    torch.testing.assert_close(network.train()(batch), network.eval()(batch))
+
+
+def test_fixed_vectors_are_read_and_never_learnt():
+    network = encoder(depth=0, fixed_rows=50, fixed_width=8)
+    batch = token_batch([["abc", "xyz"]])
+    before = network.eval()(batch)
+    network.embed.fixed.set_table(torch.randn(50, 8))
+    assert (network(batch) - before).abs().max() > 1e-4
+    assert not any(name.startswith("embed.fixed") for name, _ in network.named_parameters())
+    assert {"embed.fixed.codes", "embed.fixed.scales"} <= network.state_dict().keys()
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
