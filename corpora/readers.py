@@ -2,7 +2,7 @@
 
 # No postponed annotations here: the config system reads the types of the settings from the signature.
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from spacy.language import Language
@@ -11,44 +11,12 @@ from spacy.util import registry
 
 from ..errors import Errors
 from .alignment import MISALIGNED, SpanReport, align_spans, set_gold_ents
-from .records import Record, StrPath, find_files, read_records, rename_labels
+from .records import Record, find_files, read_records, rename_labels
 
-__all__ = ["SpanCorpus", "create_span_corpus"]
+__all__ = ["SpanCorpus"]
 
 
 @registry.readers("samarkand.SpanCorpus.v1")
-def create_span_corpus(
-    path: str | Path | list[str | Path] | None,
-    *,
-    spans_key: str | None = None,
-    labels: dict[str, str | None] | None = None,
-    limit: int = 0,
-    max_length: int = 0,
-    shuffle: bool = False,
-    seed: int = 0,
-    misaligned: str = "warn",
-    joiner: str = " ",
-) -> Callable[[Language], Iterator[Example]]:
-    """Read a corpus of texts with character spans; SpanCorpus explains the settings.
-
-    RETURNS (Callable[[Language], Iterator[Example]]): The corpus.
-    RAISES (ValueError): S212 when the path is null.
-    """
-    if not path:
-        raise ValueError(Errors.S212)
-    return SpanCorpus(
-        path,
-        spans_key=spans_key,
-        labels=labels,
-        limit=limit,
-        max_length=max_length,
-        shuffle=shuffle,
-        seed=seed,
-        misaligned=misaligned,
-        joiner=joiner,
-    )
-
-
 class SpanCorpus:
     """Iterate examples: texts tokenized by the pipeline, spans as `doc.ents` or as `doc.spans[spans_key]`.
 
@@ -66,12 +34,12 @@ class SpanCorpus:
         tokens as missing in `doc.ents`, and counts it; "expand" widens it to whole tokens and counts it;
         "error" raises, for spans with any other problem too.
     joiner (str): What joins the tokens of CoNLL files without `# text` lines: "" for Chinese.
-    RAISES (ValueError): S214 for an unknown value of `misaligned`.
+    RAISES (ValueError): S212 when the path is null, S214 for an unknown value of `misaligned`.
     """
 
     def __init__(
         self,
-        path: StrPath | list[StrPath],
+        path: str | Path | list[str | Path] | None,
         *,
         spans_key: str | None = None,
         labels: dict[str, str | None] | None = None,
@@ -82,6 +50,8 @@ class SpanCorpus:
         misaligned: str = "warn",
         joiner: str = " ",
     ) -> None:
+        if not path:
+            raise ValueError(Errors.S212)
         if misaligned not in MISALIGNED:
             raise ValueError(Errors.S214.format(value=misaligned, values=", ".join(MISALIGNED)))
         self.paths = list(path) if isinstance(path, (list, tuple)) else [path]

@@ -8,7 +8,7 @@ import spacy
 from confection import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samarkand.corpora.readers import SpanCorpus, create_span_corpus
+from samarkand.corpora.readers import SpanCorpus
 from samarkand.corpora.records import write_records
 from samarkand.errors import SamarkandWarning
 from spacy.training import Example
@@ -189,12 +189,12 @@ def test_configs_make_the_corpus(tmp_path):
 @pytest.mark.parametrize("path", [None, [], ""])
 def test_no_path(path):
     with pytest.raises(ValueError, match=r"\[S212\] .*--paths.train"):
-        create_span_corpus(path)
+        SpanCorpus(path)
 
 
 def test_unknown_value_of_misaligned():
     with pytest.raises(ValueError, match=r"\[S214\] .*warn, expand, error.*'drop'"):
-        create_span_corpus("a.jsonl", misaligned="drop")
+        SpanCorpus("a.jsonl", misaligned="drop")
 
 
 TEXTS = st.text(alphabet="ab .王芳دبي\u064b\n👍", max_size=25)
