@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .hashed_vectors import hashed_rows, row_counts
+from .hashed_vectors import hashed_rows
 from .subword_features import FeatureTable, TokenFeatures
 from .token_corpus import TokenCorpus
 
@@ -76,8 +76,7 @@ class SkipGram(nn.Module):
         words = hashed_rows(torch.from_numpy(features.words), rows)
         pieces, offsets = hashed_rows(torch.from_numpy(features.pieces), rows), torch.from_numpy(features.offsets)
         word = F.embedding_bag(words, self.table, mode="sum", sparse=True)
-        rest = F.embedding_bag(pieces, self.table, offsets, mode="sum", sparse=True)
-        return (word + rest) / row_counts(pieces, offsets)
+        return word + F.embedding_bag(pieces, self.table, offsets, mode="mean", sparse=True)
 
     def loss(
         self, vectors: Tensor, ids: Tensor, lines: Tensor, distances: list[int], drawn: Tensor, weight: float

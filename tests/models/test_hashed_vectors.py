@@ -24,7 +24,7 @@ def test_hashes_lead_to_every_row_but_the_first():
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=6), st.integers(0, 1000))
-def test_a_vector_is_the_mean_of_its_rows(tokens, seed):
+def test_a_vector_is_the_word_plus_the_mean_of_its_pieces(tokens, seed):
     table = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(seed))
     vectors = HashedVectors(rows=ROWS, width=WIDTH)
     vectors.set_table(table)
@@ -32,10 +32,11 @@ def test_a_vector_is_the_mean_of_its_rows(tokens, seed):
     found = vectors(words, pieces, offsets)
     ends = [*offsets[1:].tolist(), len(pieces)]
     for k, (start, end) in enumerate(zip(offsets.tolist(), ends)):
-        hashes = [*words[k].tolist(), *pieces[start:end].tolist()]
-        expected = torch.stack([table[h % (ROWS - 1) + 1] for h in hashes]).mean(0)
+        expected = sum(table[h % (ROWS - 1) + 1] for h in words[k].tolist())
+        own = [table[h % (ROWS - 1) + 1] for h in pieces[start:end].tolist()]
+        expected = expected + (sum(own) / len(own) if own else 0)
         # Each row is off by half a step of its scale at most.
-        torch.testing.assert_close(found[k], expected, atol=1.01 * float(table.abs().max()) / 254, rtol=0)
+        torch.testing.assert_close(found[k], expected, atol=3.03 * float(table.abs().max()) / 254, rtol=0)
 
 
 def test_padding_has_no_vector():
