@@ -8,12 +8,12 @@ character spans. Sizes in MB are of the folder on disk.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
-from results_file import RESULTS, row, show, write_rows
+from options import benchmark_parser
+from results_file import row, show, write_rows
 from samarkand.corpora.bundle import SOURCES, take
 from samarkand.corpora.records import read_records
 from samarkand.corpora.scoring import doc_spans, evaluate_spans, record_spans
@@ -25,12 +25,9 @@ TRAIN = "train splits of the open corpora in samarkand.corpora.bundle"
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="a pipeline; the bundled one by default")
-    parser.add_argument("--quick", action="store_true", help="the hand-written samples only, to prove it runs")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser = benchmark_parser(__doc__, threads=2, model=True)
     options = parser.parse_args(arguments)
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     nlp, size = _load(options.model)
     corpora = {f"samples/{path.stem}": list(read_records(path)) for path in sorted(SAMPLES.glob("*.jsonl"))}
     corpora.pop("samples/nested")

@@ -10,7 +10,6 @@ that split, the seconds that training took, or the encoder's weights in millions
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -20,7 +19,8 @@ from typing import Any
 
 import ner
 import torch
-from results_file import RESULTS, row, show, write_rows
+from options import benchmark_parser
+from results_file import row, show, write_rows
 from samarkand.corpora.records import read_records
 from samarkand.corpora.scoring import doc_spans, evaluate_spans, record_spans
 from spacy.language import Language
@@ -60,14 +60,11 @@ class Variant:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, threads=1)
     parser.add_argument("--dataset", nargs="+", choices=DATASETS, default=list(DATASETS))
     parser.add_argument("--context", nargs="+", choices=CONTEXTS, default=list(CONTEXTS))
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="a few steps on the bundled samples, to prove it runs")
-    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     if options.quick:

@@ -10,7 +10,6 @@ keeps every new word in its vocabulary.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import re
@@ -21,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from options import benchmark_parser
 from results_file import row, show, write_rows
 from spacy.language import Language
-from speed import CORPORA, OURS, SAMPLES, Pipeline, add_shared_options, load_pipeline, split_texts
+from speed import CORPORA, OURS, SAMPLES, Pipeline, load_pipeline, split_texts
 
 MEBIBYTE = 2**20
 # Documents of a memory zone, as many as `samarkand annotate` annotates at once.
@@ -34,11 +34,9 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, threads=1, model=True)
     parser.add_argument("--documents", type=int, default=200_000)
     parser.add_argument("--plain", action="store_true", help="one nlp.pipe, without memory zones")
-    parser.add_argument("--threads", type=int, default=1)
-    add_shared_options(parser)
     options = parser.parse_args(arguments)
     if options.quick:
         options.documents = 300

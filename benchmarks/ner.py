@@ -9,7 +9,6 @@ Rows go to results/ner.json as they come; runs that are there are skipped unless
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -20,7 +19,8 @@ from typing import Any
 
 import spacy
 import torch
-from results_file import RESULTS, read_rows, row, show, write_rows
+from options import benchmark_parser
+from results_file import read_rows, row, show, write_rows
 from samarkand.corpora.assets import corpus_path
 from samarkand.corpora.records import read_records
 from samarkand.corpora.scoring import doc_spans, evaluate_spans, record_spans, surface_forms
@@ -94,15 +94,12 @@ PLACES = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, threads=1)
     parser.add_argument("--dataset", nargs="+", choices=DATASETS, default=list(DATASETS))
     parser.add_argument("--system", nargs="+", choices=SYSTEMS, default=["ricon", "crf", "spacy"])
     parser.add_argument("--seed", nargs="+", type=int, default=[0])
     parser.add_argument("--max-steps", type=int, default=0, help="0: the recipe's own, by size of the corpus")
     parser.add_argument("--again", action="store_true", help="repeat runs whose rows are there")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="a few steps on the bundled samples, to prove it runs")
-    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     if options.quick:

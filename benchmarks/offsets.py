@@ -24,13 +24,14 @@ from typing import Any
 
 import ner
 import torch
+from options import benchmark_parser
 from results_file import row, show, write_rows
 from samarkand.corpora.assets import corpus_path
 from samarkand.corpora.records import read_records
 from samarkand.pipeline.annotate import annotate
 from spacy.language import Language
 from spacy.tokens import Doc
-from speed import CORPORA, OURS, SAMPLES, Pipeline, add_shared_options, load_pipeline, split_texts
+from speed import CORPORA, OURS, SAMPLES, Pipeline, load_pipeline, split_texts
 
 BATCH = 256
 LONGEST = 120
@@ -65,11 +66,9 @@ SURROGATES = range(0xD800, 0xE000)
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, threads=1, model=True)
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    add_shared_options(parser)
     options = parser.parse_args(arguments)
     if options.quick:
         options.documents = 300

@@ -10,7 +10,6 @@ first time is a row of its own, since both keep what they know of a word.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -22,7 +21,8 @@ import ner
 import samarkand
 import spacy
 import torch
-from results_file import RESULTS, row, show, write_rows
+from options import benchmark_parser
+from results_file import row, show, write_rows
 from samarkand.corpora.assets import corpus_path
 from samarkand.corpora.readers import SpanCorpus
 from samarkand.corpora.records import read_records
@@ -69,12 +69,10 @@ class Pipeline:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, threads=2, model=True)
     parser.add_argument("--dataset", nargs="+", choices=DATASETS, default=list(DATASETS))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--train-steps", type=int, default=400, help="of spaCy's pipeline, on the training split")
-    parser.add_argument("--threads", type=int, default=2)
-    add_shared_options(parser)
     options = parser.parse_args(arguments)
     if options.quick:
         options.dataset, options.repeats, options.train_steps, options.threads = [SAMPLES], 2, 4, 1
@@ -86,13 +84,6 @@ def main(arguments: list[str] | None = None) -> None:
         rows += measure(ours, dataset, repeats=options.repeats, train_steps=options.train_steps)
         write_rows("speed", rows, options.results)
     show(rows, f"Speed, {options.threads} threads each")
-
-
-def add_shared_options(parser: argparse.ArgumentParser) -> None:
-    """Options of every script that measures the bundled pipeline."""
-    parser.add_argument("--model", type=Path, help="folder of a pipeline, the bundled one by default")
-    parser.add_argument("--quick", action="store_true", help="on the bundled samples, to prove that it runs")
-    parser.add_argument("--results", type=Path, default=RESULTS)
 
 
 def load_pipeline(model: Path | None, *, quick: bool) -> Pipeline:
