@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .pretrained import EncoderSizes, load_vectors, save_encoder
+from .pretrained import EncoderSizes, save_encoder
 from .subword_encoder import SubwordEncoder, TokenBatch
 from .subword_features import FeatureTable
 from .token_corpus import TokenCorpus
@@ -90,7 +90,6 @@ def train_bidirectional_lm(
     settings: BidirectionalLMSettings,
     output: Path | None,
     log: Path | None = None,
-    vectors: Path | None = None,
 ) -> list[dict[str, float]]:
     """Pretrain an encoder and save its weights.
 
@@ -99,15 +98,12 @@ def train_bidirectional_lm(
     settings (BidirectionalLMSettings): The training.
     output (Optional[Path]): Folder for `encoder.safetensors` (fp32) and `encoder.json`, written every five minutes.
     log (Optional[Path]): JSONL file that the curve is appended to.
-    vectors (Optional[Path]): Folder with the fixed vectors of the encoder, from `skip_gram`.
     RETURNS (list[dict]): The curve: step, tokens seen, seconds, loss and accuracy among the candidates.
     """
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     vocabulary = min(settings.vocabulary, len(corpus.tokens))
     model = BidirectionalLM(sizes.build(dropout=settings.dropout), width=sizes.width, vocabulary=vocabulary)
-    if vectors is not None:
-        load_vectors(model.encoder, vectors)
     table = corpus.features()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
     curve: list[dict[str, float]] = []

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from .bidirectional_lm import BidirectionalLMSettings, train_bidirectional_lm
-from .pretrained import EncoderSizes, vectors_shape
+from .pretrained import EncoderSizes
 from .token_corpus import TokenCorpus
 
 
@@ -24,7 +24,6 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    options.fixed_rows, options.fixed_width = vectors_shape(options.vectors) if options.vectors else (0, 0)
     sizes = EncoderSizes(**{field.name: getattr(options, field.name) for field in fields(EncoderSizes)})
     settings = BidirectionalLMSettings(
         seconds=60 * options.minutes, steps=options.steps, batch_tokens=options.batch_tokens, seed=options.seed
@@ -33,9 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     log = options.output / "curve.jsonl"
     options.output.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
-    curve = train_bidirectional_lm(
-        TokenCorpus.load(options.corpus), sizes, settings, options.output, log, vectors=options.vectors
-    )
+    curve = train_bidirectional_lm(TokenCorpus.load(options.corpus), sizes, settings, options.output, log)
     if curve:
         print(", ".join(f"{name} {value:,}" for name, value in curve[-1].items()))
 
@@ -55,12 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-tokens", type=int, default=2048, help="tokens of a batch")
     parser.add_argument("--seed", type=int, default=0, help="of weights and order")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 for torch's own choice")
-    parser.add_argument("--vectors", type=Path, help="folder of pretrain_vectors, whose vectors the encoder reads")
     # Weights fit an encoder of the same sizes only, so the ones of the architecture are the ones to start from.
     architecture = signature(build_subword_encoder).parameters
     for field in fields(EncoderSizes):
-        if field.name.startswith("fixed_"):
-            continue
         default = architecture[field.name].default
         name = f"--{field.name.replace('_', '-')}"
         parser.add_argument(name, type=type(default), default=default, help="as in samarkand.SubwordEncoder.v1")

@@ -6,13 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from ..errors import Errors
-from .hashed_vectors import HashedVectors
 from .subword_encoder import SubwordEncoder
 from .weights import load_weights
 
@@ -31,8 +28,6 @@ class EncoderSizes:
     bigram_width: int
     context: str
     depth: int
-    fixed_rows: int = 0
-    fixed_width: int = 0
 
     def build(self, **dropouts: float) -> SubwordEncoder:
         """The network, with random weights.
@@ -60,30 +55,6 @@ def save_encoder(
     }
     safetensors.torch.save_file(weights, folder / "encoder.safetensors")
     (folder / "encoder.json").write_text(json.dumps(asdict(sizes), indent=1) + "\n", encoding="utf-8")
-
-
-def save_vectors(table: Tensor, folder: Path) -> None:
-    """Write a table of fixed vectors, rounded to bytes.
-
-    table (float, [rows, D]): The vectors.
-    folder (Path): Where to; made when missing.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    vectors = HashedVectors(rows=len(table), width=table.shape[1])
-    vectors.set_table(table)
-    safetensors.torch.save_file(vectors.state_dict(), folder / "vectors.safetensors")
-
-
-def vectors_shape(folder: Path) -> tuple[int, int]:
-    """Rows and width of the table that `save_vectors` wrote."""
-    with safetensors.safe_open(folder / "vectors.safetensors", "pt") as file:
-        rows, width = file.get_slice("codes").get_shape()
-    return rows, width
-
-
-def load_vectors(encoder: SubwordEncoder, folder: Path) -> None:
-    """Put a table of fixed vectors into an encoder of its sizes."""
-    load_weights(encoder.embed.fixed, safetensors.torch.load_file(folder / "vectors.safetensors"))
 
 
 def load_sizes(name: str, *, width: int) -> EncoderSizes:

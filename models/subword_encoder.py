@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .hashed_vectors import HashedVectors, hashed_rows
 from .subword_features import SHAPE_ROWS, TokenFeatures
 
 CONTEXTS = ("lstm", "cnn", "attention")
@@ -54,6 +53,11 @@ class TokenBatch:
         return cls(*(tensor.to(device) for tensor in tensors))
 
 
+def hashed_rows(hashes: Tensor, rows: int) -> Tensor:
+    """Rows of a table for hashes: 1 to `rows` - 1, and row 0, which is never learnt, for -1 (int64, any shape)."""
+    return (hashes % (rows - 1) + 1).masked_fill(hashes < 0, 0)
+
+
 def length_mask(lengths: Tensor, size: int) -> Tensor:
     """True for real tokens: lengths [B] -> [B, size]."""
     return torch.arange(size, device=lengths.device) < lengths[:, None]
@@ -85,8 +89,6 @@ class TokenEmbedding(nn.Module):
     embed_width (int): Width of the word and piece vectors.
     bigram_rows (int): Rows of the bigram table; 0 for no bigrams.
     bigram_width (int): Width of a bigram vector.
-    fixed_rows (int): Rows of the table of fixed vectors; 0 for none.
-    fixed_width (int): Width of a fixed vector.
     width (int): H, width of the output.
     word_dropout (float): Share of distinct tokens whose word vector is left out while training, so that the pieces
         and the context learn to do without it. Characters on their own, which have one piece at most, keep theirs.
@@ -100,8 +102,6 @@ class TokenEmbedding(nn.Module):
         embed_width: int,
         bigram_rows: int,
         bigram_width: int,
-        fixed_rows: int,
-        fixed_width: int,
         width: int,
         word_dropout: float,
     ) -> None:
@@ -112,8 +112,7 @@ class TokenEmbedding(nn.Module):
         self.words = nn.EmbeddingBag(word_rows, embed_width, mode="sum", padding_idx=0)
         self.pieces = nn.EmbeddingBag(piece_rows, embed_width, mode="mean", padding_idx=0)
         self.shapes = nn.Embedding(SHAPE_ROWS, shape_width, padding_idx=0)
-        self.fixed = HashedVectors(rows=fixed_rows, width=fixed_width) if fixed_rows else None
-        self.project = nn.Linear(2 * embed_width + shape_width + (fixed_width if fixed_rows else 0), width)
+        self.project = nn.Linear(2 * embed_width + shape_width, width)
         self.bigrams = nn.Embedding(max(bigram_rows, 1), bigram_width, padding_idx=0)
         self.project_before = nn.Linear(bigram_width, width, bias=False)
         self.project_after = nn.Linear(bigram_width, width, bias=False)
@@ -125,7 +124,7 @@ class TokenEmbedding(nn.Module):
     def forward(self, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
         """TokenBatch -> tokens alone, bigrams with the token before, bigrams with the token after: [B, L, H] each."""
         # Distinct tokens are embedded once, then spread over the sequences.
-        tokens = F.embedding(batch.index, self.project(torch.cat(self._distinct(batch), dim=-1)))
+        tokens = F.embedding(batch.index, self.project(self._distinct(batch)))
         if not self.bigram_rows:
             return tokens, torch.zeros_like(tokens), torch.zeros_like(tokens)
         hashes = F.pad(batch.words[:, 0].clamp_min(0)[batch.index], (1, 1))  # [B, L + 2]
@@ -133,16 +132,13 @@ class TokenEmbedding(nn.Module):
         vectors = self.bigrams(hashed_rows(pairs, self.bigram_rows))  # [B, L + 1, bigram_width]
         return tokens, self.project_before(vectors[:, :-1]), self.project_after(vectors[:, 1:])
 
-    def _distinct(self, batch: TokenBatch) -> list[Tensor]:
+    def _distinct(self, batch: TokenBatch) -> Tensor:
         words = self.words(hashed_rows(batch.words, self.words.num_embeddings))
         if self.training and self.word_dropout:
             dropped = torch.rand(len(words), device=words.device) < self.word_dropout
             words = words.masked_fill((dropped & (batch.piece_counts() > 1)).unsqueeze(1), 0.0)
         pieces = self.pieces(hashed_rows(batch.pieces, self.pieces.num_embeddings), batch.offsets)
-        parts = [words, pieces, self.shapes(batch.shapes)]
-        if self.fixed is not None:
-            parts.append(self.fixed(batch.words, batch.pieces, batch.offsets))
-        return parts
+        return torch.cat([words, pieces, self.shapes(batch.shapes)], dim=-1)
 
 
 class ConvLayer(nn.Module):
@@ -223,8 +219,7 @@ class SubwordEncoder(nn.Module):
     """Hashed token embedding followed by context layers.
 
     width (int): H, a multiple of 4 (attention: of 64).
-    word_rows, piece_rows, embed_width, bigram_rows, bigram_width, fixed_rows, fixed_width, word_dropout: As in
-        `TokenEmbedding`.
+    word_rows, piece_rows, embed_width, bigram_rows, bigram_width, word_dropout: As in `TokenEmbedding`.
     context (str): "cnn", "lstm" or "attention".
     depth (int): Context layers.
     dropout (float): Dropout of the embedding and of each layer.
@@ -242,8 +237,6 @@ class SubwordEncoder(nn.Module):
         bigram_width: int,
         context: str,
         depth: int,
-        fixed_rows: int = 0,
-        fixed_width: int = 0,
         dropout: float = 0.0,
         token_dropout: float = 0.0,
         word_dropout: float = 0.0,
@@ -257,8 +250,6 @@ class SubwordEncoder(nn.Module):
             embed_width=embed_width,
             bigram_rows=bigram_rows,
             bigram_width=bigram_width,
-            fixed_rows=fixed_rows,
-            fixed_width=fixed_width,
             width=width,
             word_dropout=word_dropout,
         )

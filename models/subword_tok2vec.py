@@ -55,8 +55,8 @@ def build_subword_encoder(
     depth (int): Context layers; 0 for none.
     dropout (float): Dropout while training.
     token_dropout (float): Share of tokens that are read as masked while training.
-    word_dropout (float): Share of distinct tokens that are read without their word vector while training, by pieces,
-        shape and fixed vector alone; it helps where most names of a new text were never seen.
+    word_dropout (float): Share of distinct tokens that are read without their word vector while training, by pieces
+        and shape alone; it helps where most names of a new text were never seen.
     max_batch_tokens (int): Most tokens of one padded batch.
     pretrained (Optional[str]): Weights to start from: a folder that pretraining wrote, or the name of a bundled
         encoder ("subword_base"). It brings its own sizes; only its width has to be the one above.

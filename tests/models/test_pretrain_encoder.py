@@ -5,10 +5,7 @@ import json
 import numpy as np
 import pytest
 import samarkand
-import torch
 from samarkand.models.pretrain_encoder import main
-from samarkand.models.pretrained import save_vectors
-from samarkand.models.subword_tok2vec import build_subword_encoder
 
 SIZES = {"width": 16, "embed_width": 12, "word_rows": 200, "piece_rows": 200, "bigram_rows": 200, "bigram_width": 4}
 
@@ -43,19 +40,6 @@ def test_weights_fit_the_architecture_of_the_same_sizes(corpus, tmp_path, capsys
         (vectors[pretrained],) = pipe.model.predict([nlp.make_doc("the b في 在")])
     assert vectors[None].shape == (4, SIZES["width"])
     assert np.abs(vectors[None] - vectors[str(output)]).max() > 0.01
-
-
-def test_fixed_vectors_come_with_the_encoder(corpus, tmp_path):
-    table = torch.randn(40, 6)
-    save_vectors(table, tmp_path / "vectors")
-    output = tmp_path / "encoder"
-    flags = [part for name, value in SIZES.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    main([str(corpus), str(output), "--steps", "10", "--vectors", str(tmp_path / "vectors"), *flags])
-    model = build_subword_encoder(**SIZES, pretrained=str(output))
-    model.initialize()
-    fixed = model.shims[0].module.embed.fixed
-    read = fixed.codes.float() * fixed.scales.unsqueeze(1)
-    torch.testing.assert_close(read[1:], table[1:], atol=float(table.abs().max()) / 254 + 1e-6, rtol=0)
 
 
 def test_default_sizes_are_those_of_the_architecture(capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from samarkand.models.subword_encoder import CONTEXTS, BiLSTM, SubwordEncoder, TokenBatch
+from samarkand.models.subword_encoder import CONTEXTS, BiLSTM, SubwordEncoder, TokenBatch, hashed_rows
 from samarkand.models.subword_features import features_of
 
 SENTENCES = [["زار", "أحمد", "北", "京", "2023", "New", "York", "!"], ["海"], ["a", "b", "c", "d"]]
@@ -110,14 +110,10 @@ def test_word_dropout_spares_characters_on_their_own():
     torch.testing.assert_close(network.train()(batch), network.eval()(batch))
 
 
-def test_fixed_vectors_are_read_and_never_learnt():
-    network = encoder(depth=0, fixed_rows=50, fixed_width=8)
-    batch = token_batch([["abc", "xyz"]])
-    before = network.eval()(batch)
-    network.embed.fixed.set_table(torch.randn(50, 8))
-    assert (network(batch) - before).abs().max() > 1e-4
-    assert not any(name.startswith("embed.fixed") for name, _ in network.named_parameters())
-    assert {"embed.fixed.codes", "embed.fixed.scales"} <= network.state_dict().keys()
+def test_hashes_lead_to_every_row_but_the_first():
+    rows = hashed_rows(torch.arange(-1, 100), 10)
+    assert rows[0] == 0
+    assert set(rows[1:].tolist()) == set(range(1, 10))
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
