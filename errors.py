@@ -193,12 +193,16 @@ class Errors(metaclass=_Coded):
         "ricon_ner is initialised for the types {labels} and cannot take {label!r} any more. "
         "Add types before nlp.initialize(), or train a new component."
     )
-    S406 = (
-        "ricon_ner learns from a share of the negatives between 0 and 1, not {negatives}; set negatives to 1 for all."
-    )
     S405 = (
         "{name} found no entity type to learn: the training examples have no spans in {where}. "
         "Check the corpus and the component's mode, or pass labels."
+    )
+    S406 = (
+        "ricon_ner learns from a share of the negatives between 0 and 1, not {negatives}; set negatives to 1 for all."
+    )
+    S407 = (
+        "ricon_ner weighs whole segmentations (loss_weights.segments = {weight}) in flat text only, and its mode is "
+        "{mode!r}: set the weight to 0."
     )
 
 

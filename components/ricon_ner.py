@@ -50,7 +50,7 @@ GoldSpans = list[tuple[int, int, int]]
         "beta": 1.0,
         "threshold": 0.0,
         "keep_existing": True,
-        "loss_weights": {"aware": 1.0, "agnostic": 1.0, "orthogonality": 0.1},
+        "loss_weights": {"aware": 1.0, "agnostic": 1.0, "orthogonality": 0.1, "segments": 0.0},
         "negatives": 1.0,
         "scorer": {"@scorers": "samarkand.ricon_scorer.v1"},
     },
@@ -79,7 +79,8 @@ def make_ricon_ner(
     beta (float): Weight of the agnostic branch in a span's score; 0 leaves the decision to the aware branch.
     threshold (float): Least score of a span that is kept, 0 to 1.
     keep_existing (bool): Entities set before this pipe (an `entity_ruler`) win; False: the model's win.
-    loss_weights (dict): Weights of the terms "aware", "agnostic" and "orthogonality".
+    loss_weights (dict): Weights of the terms "aware", "agnostic" and "orthogonality", and in flat mode of "segments",
+        the likelihood of the whole segmentation of a text.
     negatives (float): Share of the spans clear of any entity that a step learns from, 0 to 1: less than 1 finds more
         entities and errs more often.
     scorer (Optional[Callable]): Scoring function.
@@ -129,6 +130,9 @@ class RiconNer(TrainablePipe):
             raise ValueError(Errors.S403.format(max_width=max_width))
         if not 0 <= negatives <= 1:
             raise ValueError(Errors.S406.format(negatives=negatives))
+        loss_weights = loss_weights or LossWeights()
+        if mode == "nested" and loss_weights.segments:
+            raise ValueError(Errors.S407.format(weight=loss_weights.segments, mode=mode))
         self.vocab = nlp.vocab
         self.model = model
         self.name = name
@@ -137,7 +141,7 @@ class RiconNer(TrainablePipe):
         self.beta = beta
         self.threshold = threshold
         self.keep_existing = keep_existing
-        self.loss_weights = loss_weights or LossWeights()
+        self.loss_weights = loss_weights
         self.negatives = negatives
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": [], "max_width": max_width}

@@ -1,4 +1,4 @@
-"""RICON's objective over the span grid: L = l1 L_aware + l2 L_agn + l3 L_orth."""
+"""RICON's objective over the span grid, L = l1 L_aware + l2 L_agn + l3 L_orth, and what flat text adds to it."""
 
 from __future__ import annotations
 
@@ -9,29 +9,39 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .ricon import RiconOutput
+from .ricon_segments import covered_tokens, segmentation_loss, touched_spans
 
 IGNORED = -1
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the three terms: types (eq. 12), bounds (eq. 15), orthogonality (eq. 16)."""
+    """Weights of the terms: types (eq. 12), bounds (eq. 15), orthogonality (eq. 16).
+
+    The fourth is none of the method's: the likelihood of the whole segmentation, for flat text (`ricon_segments`).
+    """
 
     aware: float = 1.0
     agnostic: float = 1.0
     orthogonality: float = 0.1
+    segments: float = 0.0
 
 
-def ricon_loss(output: RiconOutput, targets: Tensor, weights: LossWeights) -> Tensor:
+def ricon_loss(
+    output: RiconOutput, targets: Tensor, lengths: Tensor, weights: LossWeights, negatives: float = 1.0
+) -> Tensor:
     """The objective, averaged over the spans that lie within their sequence.
 
     output (RiconOutput): The network's scores.
     targets (int64, [B, L, W]): Class of each span, 0 for no entity, `IGNORED` where there is no span.
+    lengths (int64, [B]): Tokens of each sequence.
     weights (LossWeights): Weights of the terms.
+    negatives (float): Share of the easy negatives that is learnt from, see `sample_negatives`.
     RETURNS (float, []): The loss.
     """
-    real = targets != IGNORED
-    labels = targets[real]
+    learnt = sample_negatives(targets, negatives)
+    real = learnt != IGNORED
+    labels = learnt[real]
     if not len(labels):
         return output.types.sum() * 0.0 + output.bounds.sum() * 0.0 + output.orthogonality * 0.0
     aware = F.cross_entropy(output.types[real].float(), labels)
@@ -39,6 +49,8 @@ def ricon_loss(output: RiconOutput, targets: Tensor, weights: LossWeights) -> Te
     if weights.agnostic:
         is_entity = (labels != 0).float()
         loss = loss + weights.agnostic * F.binary_cross_entropy_with_logits(output.bounds[real].float(), is_entity)
+    if weights.segments:
+        loss = loss + weights.segments * segmentation_loss(output, targets, lengths)
     return loss + weights.orthogonality * output.orthogonality
 
 
@@ -54,29 +66,27 @@ def sample_negatives(targets: Tensor, share: float) -> Tensor:
     """
     if share >= 1:
         return targets
-    B, L, W = targets.shape
-    b, i, w = (targets > 0).nonzero(as_tuple=True)
-    edges = torch.zeros(B, L + W + 1, dtype=torch.long, device=targets.device)
-    edges.index_put_((b, i), torch.ones_like(b), accumulate=True)
-    edges.index_put_((b, i + w + 1), -torch.ones_like(b), accumulate=True)
-    inside = F.pad((edges.cumsum(1) > 0).long().cumsum(1), (1, 0))  # entity tokens before each token
-    ends = inside[:, 1:].unfold(1, W, 1)[:, :L]
-    easy = (targets == 0) & (ends == inside[:, :L, None])
+    easy = (targets == 0) & ~touched_spans(covered_tokens(targets), targets.shape[2])
     return targets.masked_fill(easy & (torch.rand(targets.shape, device=targets.device) >= share), IGNORED)
 
 
 def loss_and_gradients(
-    output: RiconOutput, targets: Tensor, weights: LossWeights, share: float = 1.0
+    output: RiconOutput,
+    targets: Tensor,
+    lengths: Tensor,
+    weights: LossWeights,
+    negatives: float = 1.0,
+    share: float = 1.0,
 ) -> tuple[float, RiconOutput]:
     """The loss and its gradient with respect to each of the network's outputs.
 
-    output, targets, weights: As in `ricon_loss`.
+    output, targets, lengths, weights, negatives: As in `ricon_loss`.
     share (float): What the loss is multiplied by.
     RETURNS (tuple[float, RiconOutput]): The loss, and gradients in the shapes of `output`.
     """
     leaves = RiconOutput(*(t.detach().requires_grad_() for t in (output.types, output.bounds, output.orthogonality)))
     with torch.enable_grad():
-        loss = share * ricon_loss(leaves, targets, weights)
+        loss = share * ricon_loss(leaves, targets, lengths, weights, negatives)
     grads = torch.autograd.grad(loss, (leaves.types, leaves.bounds, leaves.orthogonality), allow_unused=True)
     filled = [
         torch.zeros_like(leaf) if grad is None else grad

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import Errors
 from .ricon import BRANCHES, Ricon, RiconOutput, span_mask
 from .ricon_decode import CANDIDATE_TYPE, Candidates, candidate_spans, span_targets
-from .ricon_loss import IGNORED, LossWeights, loss_and_gradients, sample_negatives
+from .ricon_loss import IGNORED, LossWeights, loss_and_gradients
 from .torch_shim import torch_model
 from .windows import Window, add_windows, batch_windows, cut_windows, pad_windows, padded_count, padded_length
 
@@ -89,8 +89,7 @@ class SpanScores:
         RETURNS: documents (int64, [N]) and candidates (CANDIDATE_TYPE, [N]) in token offsets of the document.
         """
         size, max_width = self.output.bounds.shape[1:]
-        lengths = torch.tensor([len(w) for w in self.windows], device=self.output.bounds.device)
-        mask = span_mask(lengths, size, max_width) & self._owned().unsqueeze(-1)
+        mask = span_mask(self._lengths(), size, max_width) & self._owned().unsqueeze(-1)
         places, types, scores = (t.cpu().numpy() for t in candidate_spans(self.output, mask, beta))
         shift = np.array([w.start for w in self.windows], dtype=np.int64)[places[:, 0]]
         found = np.empty(len(places), dtype=CANDIDATE_TYPE)
@@ -113,7 +112,7 @@ class SpanScores:
             known) in token offsets; None when the whole document is unknown.
         weights (LossWeights): Weights of the objective's terms.
         share (float): What the loss is multiplied by: the share of this batch in an update.
-        negatives (float): Share of the easy negatives that is learnt from, see `sample_negatives`.
+        negatives (float): Share of the easy negatives that is learnt from, see `ricon_loss`.
         RETURNS (tuple[float, SpanScores]): The loss and the gradients of the scores.
         """
         size, max_width = self.output.bounds.shape[1:]
@@ -124,9 +123,12 @@ class SpanScores:
         grid = span_targets([len(w) for w in self.windows], spans, max_width, size)
         grid[[gold[w.sequence] is None for w in self.windows]] = IGNORED
         targets = torch.from_numpy(grid).to(self.output.bounds.device).masked_fill_(~self._owned()[..., None], IGNORED)
-        targets = sample_negatives(targets, negatives)
-        loss, gradients = loss_and_gradients(self.output, targets, weights, share)
+        loss, gradients = loss_and_gradients(self.output, targets, self._lengths(), weights, negatives, share)
         return loss, SpanScores(self.windows, gradients)
+
+    def _lengths(self) -> Tensor:
+        """Tokens of each window: [B]."""
+        return torch.tensor([len(w) for w in self.windows], device=self.output.bounds.device)
 
     def _owned(self) -> Tensor:
         """Tokens that each window owns: [B, L]."""

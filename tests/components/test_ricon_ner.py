@@ -276,6 +276,8 @@ def test_misuse_gives_a_code():
         _nlp(max_width=0)
     with pytest.raises(ValueError, match="S406"):
         _nlp(negatives=1.5)
+    with pytest.raises(ValueError, match="S407"):
+        _nlp(mode="nested", loss_weights={"segments": 1.0})
     with pytest.raises(ValueError, match="S301"):
         _nlp(model={**SMALL_MODEL, "tok2vec": {**SMALL_ENCODER, "context": "rnn"}})
     nlp = _nlp()

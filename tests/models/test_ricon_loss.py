@@ -19,6 +19,7 @@ def _output(seed: int = 0) -> RiconOutput:
 
 
 TARGETS = torch.from_numpy(span_targets([4, 2], [[(0, 2, 1), (3, 4, 2)], []], 3, 4))
+LENGTHS = torch.tensor([4, 2])
 
 
 def test_objective_equals_its_terms_span_by_span():
@@ -36,24 +37,25 @@ def test_objective_equals_its_terms_span_by_span():
                 agnostic -= math.log(p if label else 1 - p)
     assert count == 4 + 3 + 2 + 2 + 1
     expected = 0.5 * aware / count + 2.0 * agnostic / count + 0.25 * 0.4
-    assert float(ricon_loss(output, TARGETS, weights)) == pytest.approx(expected, rel=1e-5)
+    assert float(ricon_loss(output, TARGETS, LENGTHS, weights)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_gradients_are_those_of_the_objective():
-    output, weights = _output(), LossWeights()
-    loss, gradients = loss_and_gradients(output, TARGETS, weights)
+@pytest.mark.parametrize("segments", [0.0, 1.0])
+def test_gradients_are_those_of_the_objective(segments):
+    output, weights = _output(), LossWeights(segments=segments)
+    loss, gradients = loss_and_gradients(output, TARGETS, LENGTHS, weights)
     step = 1e-3
     for name in ("types", "bounds"):
         value = getattr(output, name)
         moved = RiconOutput(**{**vars(output), name: value - step * getattr(gradients, name)})
-        fall = loss - float(ricon_loss(moved, TARGETS, weights))
+        fall = loss - float(ricon_loss(moved, TARGETS, LENGTHS, weights))
         assert fall == pytest.approx(step * float(getattr(gradients, name).square().sum()), rel=2e-2)
     assert float(gradients.orthogonality) == pytest.approx(weights.orthogonality)
 
 
 def test_unknown_spans_weigh_nothing():
     output = _output()
-    loss, gradients = loss_and_gradients(output, torch.full_like(TARGETS, -1), LossWeights())
+    loss, gradients = loss_and_gradients(output, torch.full_like(TARGETS, -1), LENGTHS, LossWeights(segments=1.0))
     assert loss == 0
     assert all(not g.any() for g in vars(gradients).values())
 
@@ -63,10 +65,11 @@ def test_loss_does_not_depend_on_padding(branches):
     torch.manual_seed(0)
     network = Ricon(nI=4, width=6, rank=3, hidden=4, n_types=2, max_width=3, branches=branches).eval()
     x, lengths = torch.randn(1, 4, 4), torch.tensor([4])
-    spans = [[(1, 3, 2)]]
-    alone = ricon_loss(network(x, lengths), torch.from_numpy(span_targets([4], spans, 3, 4)), LossWeights())
+    spans, weights = [[(1, 3, 2)]], LossWeights(segments=1.0)
+    alone = ricon_loss(network(x, lengths), torch.from_numpy(span_targets([4], spans, 3, 4)), lengths, weights)
     padded = torch.nn.functional.pad(x, (0, 0, 0, 5))
-    longer = ricon_loss(network(padded, lengths), torch.from_numpy(span_targets([4], spans, 3, 9)), LossWeights())
+    targets = torch.from_numpy(span_targets([4], spans, 3, 9))
+    longer = ricon_loss(network(padded, lengths), targets, lengths, weights)
     torch.testing.assert_close(alone, longer, atol=1e-6, rtol=1e-5)
 
 
