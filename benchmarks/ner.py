@@ -76,19 +76,19 @@ class System:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+HEAD = "components.ricon_ner"
 RAW = "train split; encoder pretrained by this project on open raw text"
 SYSTEMS = {
     "ricon": System("samarkand/ricon_ner", RAW),
     "ricon-scratch": System("samarkand/ricon_ner", "train split", {"paths.encoder": None}),
-    "ricon-no-aware": System("samarkand/ricon_ner, no aware branch", RAW, {"branches": "agnostic"}),
-    "ricon-no-agnostic": System("samarkand/ricon_ner, no agnostic branch", RAW, {"branches": "aware"}),
-    "ricon-no-orthogonality": System("samarkand/ricon_ner, no orthogonality", RAW, {"orthogonality": 0.0}),
+    "ricon-no-aware": System("samarkand/ricon_ner, no aware branch", RAW, {f"{HEAD}.model.branches": "agnostic"}),
+    "ricon-no-agnostic": System("samarkand/ricon_ner, no agnostic branch", RAW, {f"{HEAD}.model.branches": "aware"}),
+    "ricon-no-orthogonality": System(
+        "samarkand/ricon_ner, no orthogonality", RAW, {f"{HEAD}.loss_weights.orthogonality": 0.0}
+    ),
+    "ricon-no-segments": System("samarkand/ricon_ner, no segments", RAW, {f"{HEAD}.loss_weights.segments": 0.0}),
     "crf": System("samarkand encoder + CRF", RAW),
     "spacy": System("spacy/ner", "train split"),
-}
-PLACES = {
-    "branches": "components.ricon_ner.model.branches",
-    "orthogonality": "components.ricon_ner.loss_weights.orthogonality",
 }
 
 
@@ -213,8 +213,13 @@ def our_config(name: str, kind: Dataset, splits: dict[str, Path]) -> Config:
     """
     nested = kind.nested and name != "crf"
     overrides = {"paths.train": str(splits["train"]), "paths.dev": str(splits["dev"])}
-    overrides |= {PLACES.get(key, key): value for key, value in SYSTEMS[name].settings.items()}
     config = load_config(CONFIGS / ("ricon_nested.cfg" if nested else "ricon_flat.cfg"), overrides, interpolate=False)
+    for path, value in SYSTEMS[name].settings.items():
+        *sections, key = path.split(".")
+        node = config
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[key] = value
     if name == "crf":
         import crf_tagger
 

@@ -67,6 +67,22 @@ def test_quick_mode_writes_rows(results, name):
         assert row["command"].startswith(f"python benchmarks/{name}.py")
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_every_system_has_a_config_with_its_settings(nested, tmp_path):
+    ner = _script("ner")
+    splits = {"train": tmp_path / "train.jsonl", "dev": tmp_path / "dev.jsonl"}
+    for name, system in ner.SYSTEMS.items():
+        if name == "spacy":
+            continue
+        config = ner.our_config(name, ner.Dataset("xx", nested=nested), splits)
+        assert config["paths"]["train"] == str(splits["train"])
+        for path, value in system.settings.items():
+            node = config
+            for key in path.split("."):
+                node = node[key]
+            assert node == value
+
+
 def test_speed_is_a_ratio_of_characters_and_parts_are_a_whole(results):
     values = _values(_rows(results, "speed"))
     ratio = values["samarkand", "speed"] / values["spacy/ner", "speed"]
