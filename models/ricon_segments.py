@@ -2,8 +2,9 @@
 
 A semi-Markov model (Sarawagi and Cohen 2004, "Semi-Markov Conditional Random Fields", section 2.2) without transitions:
 a segmentation cuts the text into entities and single blank tokens, its score is the sum over its entities of
-    phi(i, w, c) = y_c - y_0 + m
-with RICON's type scores y and boundary score m; a blank scores 0. An entity has a positive phi exactly when
+    phi(i, w, c) = (y_c - y_0 + m) / 2
+with RICON's type scores y and boundary score m; a blank scores 0. Both branches learn the log odds of the same event, so
+it is their mean that is calibrated. An entity has a positive phi exactly when
 `ricon_decode` takes its span for a candidate.
 """
 
@@ -28,7 +29,7 @@ def segmentation_loss(output: RiconOutput, targets: Tensor, lengths: Tensor) -> 
     lengths (int64, [B]): Tokens of each sequence.
     RETURNS (float, []): The loss.
     """
-    scores = (output.types[..., 1:] - output.types[..., :1] + output.bounds.unsqueeze(-1)).float()
+    scores = (output.types[..., 1:] - output.types[..., :1] + output.bounds.unsqueeze(-1)).float() / 2
     within, entities, covered = span_mask(lengths, *targets.shape[1:]), targets > 0, covered_tokens(targets)
     free = scores.logsumexp(-1)
     own = scores.gather(-1, (targets - 1).clamp_min(0).unsqueeze(-1)).squeeze(-1)

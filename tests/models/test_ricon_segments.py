@@ -37,7 +37,7 @@ def _score(output: RiconOutput, b: int, entities: Segmentation) -> torch.Tensor:
     total = torch.zeros(())
     for i, j, c in entities:
         types = output.types[b, i, j - i - 1]
-        total = total + types[c] - types[0] + output.bounds[b, i, j - i - 1]
+        total = total + (types[c] - types[0] + output.bounds[b, i, j - i - 1]) / 2
     return total
 
 
