@@ -4,8 +4,8 @@ A semi-Markov model (Sarawagi and Cohen 2004, "Semi-Markov Conditional Random Fi
 a segmentation cuts the text into entities and single blank tokens, its score is the sum over its entities of
     phi(i, w, c) = (y_c - y_0 + m) / 2
 with RICON's type scores y and boundary score m; a blank scores 0. Both branches learn the log odds of the same
-event, so it is their mean that is calibrated. An entity has a positive phi exactly when `ricon_decode` takes its span
-for a candidate.
+event, so it is their mean that is calibrated. An entity has a positive phi exactly when `ricon_decode`, with
+its beta at 1, takes its span for a candidate.
 """
 
 from __future__ import annotations
