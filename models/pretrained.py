@@ -49,10 +49,7 @@ def save_encoder(
     dtype (torch.dtype): Type of the stored weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {
-        name: value.detach().cpu().to(dtype if value.is_floating_point() else value.dtype).contiguous()
-        for name, value in encoder.state_dict().items()
-    }
+    weights = {name: value.detach().cpu().to(dtype).contiguous() for name, value in encoder.state_dict().items()}
     safetensors.torch.save_file(weights, folder / "encoder.safetensors")
     (folder / "encoder.json").write_text(json.dumps(asdict(sizes), indent=1) + "\n", encoding="utf-8")
 

@@ -19,6 +19,7 @@ from ..errors import Errors
 from .ricon import BRANCHES, Ricon, RiconOutput, span_mask
 from .ricon_decode import CANDIDATE_TYPE, Candidates, candidate_spans, span_targets
 from .ricon_loss import IGNORED, LossWeights, loss_and_gradients
+from .threads import predict_batches
 from .torch_shim import torch_model
 from .windows import Window, add_windows, batch_windows, cut_windows, pad_windows, padded_count, padded_length
 
@@ -149,19 +150,25 @@ def forward(
     windows = cut_windows([len(doc) for doc in docs], OWNED + 2 * context, context)
     network: Ricon = shim.module
     network.train(is_train)
-    results: list[SpanScores] = []
-    inputs: list[Tensor] = []
-    for batch in batch_windows(windows, max_batch_tokens):
+    device = shim.device
+
+    def score(batch: list[Window]) -> tuple[Tensor, SpanScores]:
         padded = pad_windows(arrays, batch, padded_count(len(batch)), padded_length(len(batch[0])))
-        x = torch.from_numpy(padded).to(shim.device).requires_grad_(is_train)
-        lengths = torch.tensor([len(w) for w in batch] + [0] * (len(x) - len(batch)), device=shim.device)
-        with torch.set_grad_enabled(is_train):
-            results.append(SpanScores(batch, network(x, lengths).first(len(batch))))
-        inputs.append(x)
+        x = torch.from_numpy(padded).to(device).requires_grad_(is_train)
+        lengths = torch.tensor([len(w) for w in batch] + [0] * (len(x) - len(batch)), device=device)
+        return x, SpanScores(batch, network(x, lengths).first(len(batch)))
+
+    batches = batch_windows(windows, max_batch_tokens, training=is_train)
+    if is_train:
+        with torch.enable_grad():
+            passes = list(map(score, batches))
+    else:
+        passes = predict_batches(score, batches, device)
+    results = [scores for _, scores in passes]
 
     def backprop(grads: list[SpanScores]) -> list[Doc]:
         d_vectors = [np.zeros_like(array) for array in arrays]
-        for x, scores, grad in zip(inputs, results, grads):
+        for (x, scores), grad in zip(passes, grads):
             pairs = [
                 (y, dy) for y, dy in zip(vars(scores.output).values(), vars(grad.output).values()) if y.requires_grad
             ]

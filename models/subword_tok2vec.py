@@ -19,6 +19,7 @@ from ..errors import Errors
 from .pretrained import EncoderSizes, load_encoder, load_sizes
 from .subword_encoder import CONTEXTS, SubwordEncoder, TokenBatch
 from .subword_features import FeatureTable
+from .threads import predict_batches
 from .torch_shim import torch_model
 from .windows import Window, add_windows, batch_windows, cut_windows, pad_windows, padded_count, padded_length
 
@@ -130,24 +131,28 @@ def forward(
     places = lexicon.places(docs)
     outputs = [np.zeros((len(doc), model.get_dim("nO")), dtype="f") for doc in docs]
     windows = cut_windows([len(doc) for doc in docs], WINDOW, OVERLAP)
-    passes: list[tuple[list[Window], torch.Tensor]] = []
     network: SubwordEncoder = shim.module
     network.train(is_train)
     device = shim.device
-    for batch in batch_windows(windows, max_batch_tokens):
+
+    def encode(batch: list[Window]) -> torch.Tensor:
         tokens = _token_batch(lexicon, [places[w.sequence][w.start : w.end] for w in batch], device)
-        with torch.set_grad_enabled(is_train):
-            encoded = network(tokens)[: len(batch)]
-        add_windows(encoded.detach().cpu().numpy(), batch, outputs, owned=True)
-        if is_train:
-            passes.append((batch, encoded))
+        return network(tokens)[: len(batch)]
+
+    batches = batch_windows(windows, max_batch_tokens, training=is_train)
+    if is_train:
+        with torch.enable_grad():
+            encoded = list(map(encode, batches))
+    else:
+        encoded = predict_batches(encode, batches, device)
+    for batch, rows in zip(batches, encoded):
+        add_windows(rows.detach().cpu().numpy(), batch, outputs, owned=True)
 
     def backprop(grads: list[Floats2d]) -> list[Doc]:
         arrays = [model.ops.to_numpy(grad) for grad in grads]
-        for batch, encoded in passes:
-            count, size, _ = encoded.shape
-            padded = pad_windows(arrays, batch, count, size, owned=True)
-            encoded.backward(torch.from_numpy(padded).to(device))
+        for batch, rows in zip(batches, encoded):
+            padded = pad_windows(arrays, batch, *rows.shape[:2], owned=True)
+            rows.backward(torch.from_numpy(padded).to(device))
         return docs
 
     return [model.ops.asarray2f(output) for output in outputs], backprop

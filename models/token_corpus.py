@@ -34,7 +34,7 @@ class TokenCorpus:
 
     def features(self) -> FeatureTable:
         """Features of the whole lexicon; places are ids."""
-        table = FeatureTable(capacity=len(self.tokens))
+        table = FeatureTable()
         for token in self.tokens:
             table.add(token, token)
         return table

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Sequence
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samarkand.models.windows import (
+    BATCH_WORK,
+    STEP_WORK,
+    Window,
     add_windows,
     batch_windows,
     cut_windows,
@@ -41,17 +48,43 @@ def test_owned_tokens_have_context_unless_the_sequence_ends(length, size, data):
 @given(st.lists(st.integers(0, 60), max_size=20), st.integers(1, 200))
 def test_batches_hold_every_window_once_within_the_limit(lengths, limit):
     windows = cut_windows(lengths, 64, 8)
-    batches = list(batch_windows(windows, limit))
+    batches = batch_windows(windows, limit)
     assert sorted((w for batch in batches for w in batch), key=hash) == sorted(windows, key=hash)
     for batch in batches:
         assert len(batch) == 1 or len(batch) * padded_length(max(map(len, batch))) <= limit
+
+
+def _work(groups: Iterable[Sequence[Window]]) -> float:
+    return sum(
+        BATCH_WORK + padded_length(max(map(len, batch))) * (STEP_WORK + padded_count(len(batch))) for batch in groups
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 250), min_size=1, max_size=9), st.integers(256, 2000))
+def test_no_other_batches_in_order_of_length_are_less_work(lengths, limit):
+    windows = sorted(cut_windows(lengths, 256, 8), key=len, reverse=True)
+    cheapest = np.inf
+    for cuts in itertools.product((False, True), repeat=len(windows) - 1):
+        edges = [0, *(k + 1 for k, cut in enumerate(cuts) if cut), len(windows)]
+        groups = [windows[i:j] for i, j in itertools.pairwise(edges)]
+        if all(len(batch) * padded_length(len(batch[0])) <= limit for batch in groups):
+            cheapest = min(cheapest, _work(groups))
+    assert _work(batch_windows(windows, limit)) == pytest.approx(cheapest)
+
+
+def test_long_windows_do_not_make_short_ones_long():
+    windows = cut_windows([200] * 4 + [10] * 200, 256, 8)
+    batches = batch_windows(windows, 8192)
+    padded = sum(padded_count(len(batch)) * padded_length(len(batch[0])) for batch in batches)
+    assert padded < 1.4 * sum(map(len, windows))
 
 
 @given(st.integers(1, 2000))
 def test_padded_shapes_are_few_and_not_much_larger(n):
     assert n <= padded_length(n) < n + 32
     assert n <= padded_count(n) <= max(n + 1, n * 3 // 2)
-    assert len({padded_length(k) for k in range(1, 513)}) == 24
+    assert len({padded_length(k) for k in range(1, 513)}) == 28
     assert len({padded_count(k) for k in range(1, 513)}) == 18
 
 
