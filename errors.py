@@ -3,7 +3,8 @@
 `Errors` are formatted into exceptions (`raise ValueError(Errors.S101.format(...))`), `Warnings` into
 `warnings.warn(..., SamarkandWarning)`. A message says what is wrong, where, and the mend.
 
-Code ranges: S0 package, S1 text, S2 corpora, S3 encoders, S4 RICON, S5 annotation and command line.
+Code ranges: S0 package, S1 text, S2 corpora, S3 encoders, S4 RICON, S5 annotation and command line,
+S7 engine.
 """
 
 from __future__ import annotations
@@ -204,6 +205,7 @@ class Errors(metaclass=_Coded):
         "ricon_ner weighs whole segmentations (loss_weights.segments = {weight}) in flat text only, and its mode is "
         "{mode!r}: set the weight to 0."
     )
+    S701 = "Adapprox cannot take {name} = {value}: it has to be {range}."
 
 
 class Warnings(metaclass=_Coded):

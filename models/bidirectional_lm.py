@@ -77,11 +77,14 @@ class BidirectionalLM(nn.Module):
             target itself is left out.
         """
         hidden = self.transform(self.encoder.outside(batch)[asked])
-        own = (hidden * self.names(targets)).sum(-1, keepdim=True) + self.bias[targets].unsqueeze(-1)
-        others = hidden @ self.names(candidates).T + self.bias[candidates]
+        own = (hidden * self.names(targets)).sum(-1) + self._corrections(targets)
+        others = torch.addmm(self._corrections(candidates), hidden, self.names(candidates).T)
         others = others.masked_fill(targets.unsqueeze(1) == candidates, -1e4)
-        drawn = _log_draws(torch.cat([targets.unsqueeze(1), candidates.expand(len(targets), -1)], 1), len(self.bias))
-        return torch.cat([own, others], dim=1) - drawn
+        return torch.cat([own.unsqueeze(1), others], dim=1)
+
+    def _corrections(self, ids: Tensor) -> Tensor:
+        """What the score of a name is moved by: its bias, less the log of how often it is drawn."""
+        return self.bias[ids] - _log_draws(ids, len(self.bias))
 
 
 def train_bidirectional_lm(

@@ -1,8 +1,12 @@
-"""`samarkand.AdamW.v1`: torch's AdamW as a spaCy optimizer that steps each torch network as a whole."""
+"""torch's optimizers as spaCy optimizers that step each torch network as a whole.
+
+`samarkand.AdamW.v1` is torch's AdamW, `samarkand.Adapprox.v1` the engine's optimizer of little memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,20 +14,23 @@ from spacy import registry
 from thinc.api import Optimizer, torch2xp
 from torch import nn
 
+from ..engine import Adapprox
 from .torch_shim import KEY_PREFIX
+
+Schedule = float | list[float] | Iterator[float]
 
 
 @registry.optimizers("samarkand.AdamW.v1")
 def create_adamw(
-    learn_rate: float | list[float] | Iterator[float] = 1e-3,
-    pretrained_learn_rate: float | list[float] | Iterator[float] | None = None,
+    learn_rate: Schedule = 1e-3,
+    pretrained_learn_rate: Schedule | None = None,
     beta1: float = 0.9,
     beta2: float = 0.999,
     eps: float = 1e-8,
     L2: float = 0.01,
     grad_clip: float = 5.0,
     average_decay: float = 0.999,
-) -> TorchAdamW:
+) -> TorchOptimizer:
     """AdamW (Loshchilov and Hutter, 2019) for pipelines with torch networks.
 
     learn_rate (float or schedule): Learning rate.
@@ -33,25 +40,60 @@ def create_adamw(
     L2 (float): Decoupled weight decay, on parameters of two or more dimensions.
     grad_clip (float): Greatest norm of a network's gradient; 0 for no limit.
     average_decay (float): Decay of the averaged weights with which spaCy evaluates and saves; 0 for none.
-    RETURNS (TorchAdamW): The optimizer. spaCy's own thinc networks are stepped by thinc's Adam with the same settings.
+    RETURNS (TorchOptimizer): The optimizer. spaCy's own thinc networks are stepped by thinc's Adam with the same
+        settings.
     """
-    return TorchAdamW(
-        learn_rate,
-        pretrained_learn_rate=pretrained_learn_rate,
-        average_decay=average_decay,
-        beta1=beta1,
-        beta2=beta2,
+    make = partial(torch.optim.AdamW, betas=(beta1, beta2), eps=eps, fused=True)
+    moments = {"beta1": beta1, "beta2": beta2, "eps": eps, "L2": L2, "grad_clip": grad_clip}
+    return TorchOptimizer(learn_rate, make, pretrained_learn_rate, average_decay, **moments)
+
+
+@registry.optimizers("samarkand.Adapprox.v1")
+def create_adapprox(
+    learn_rate: Schedule = 1e-3,
+    pretrained_learn_rate: Schedule | None = None,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    L2: float = 0.01,
+    grad_clip: float = 5.0,
+    average_decay: float = 0.0,
+    clip_threshold: float = 1.0,
+    min_rank: int = 1,
+    max_rank: float = 0.25,
+    tolerance: float = 0.2,
+    cosine_guidance: bool = False,
+    seed: int = 0,
+) -> TorchOptimizer:
+    """Adapprox (arXiv 2403.14958) for pipelines with torch networks: see `samarkand.engine.Adapprox`.
+
+    learn_rate, pretrained_learn_rate, eps, L2, grad_clip: As in `samarkand.AdamW.v1`.
+    beta1 (float): Decay of the first moment; 0 keeps none and takes no memory for it.
+    beta2 (float): Decay of the second moment.
+    average_decay (float): As in `samarkand.AdamW.v1`; none by default, since averages take the memory of the weights.
+    clip_threshold, min_rank, max_rank, tolerance, cosine_guidance, seed: As in `samarkand.engine.Adapprox`.
+    RETURNS (TorchOptimizer): The optimizer. spaCy's own thinc networks are stepped by thinc's Adam.
+    """
+    make = partial(
+        Adapprox,
+        betas=(beta1, beta2),
         eps=eps,
-        L2=L2,
-        grad_clip=grad_clip,
-        use_averages=bool(average_decay),
+        clip_threshold=clip_threshold,
+        min_rank=min_rank,
+        max_rank=max_rank,
+        tolerance=tolerance,
+        cosine_guidance=cosine_guidance,
+        seed=seed,
     )
+    moments = {"beta1": beta1, "beta2": beta2, "eps": eps, "L2": L2, "grad_clip": grad_clip}
+    return TorchOptimizer(learn_rate, make, pretrained_learn_rate, average_decay, **moments)
 
 
-class TorchAdamW(Optimizer):
-    """thinc's optimizer for thinc's parameters, and torch's AdamW for torch networks.
+class TorchOptimizer(Optimizer):
+    """thinc's optimizer for thinc's parameters, and one of torch's for torch networks.
 
     learn_rate (float or schedule): Learning rate.
+    make (Callable): Makes torch's optimizer for parameter groups.
     pretrained_learn_rate (float or schedule): Learning rate of pretrained networks, or None.
     average_decay (float): Decay of the averaged weights; 0 for none.
     kwargs: Settings of `thinc.Optimizer`.
@@ -60,17 +102,18 @@ class TorchAdamW(Optimizer):
     def __init__(
         self,
         learn_rate: Any,
-        *,
+        make: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
         pretrained_learn_rate: Any = None,
         average_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(learn_rate, **kwargs)
+        super().__init__(learn_rate, use_averages=bool(average_decay), **kwargs)
         self.average_decay = average_decay
         self.pretrained_learn_rate: float | None = None
         if pretrained_learn_rate is not None:
             self._set_attr_or_schedule("pretrained_learn_rate", pretrained_learn_rate)
-        self._torch: dict[int, tuple[nn.Module, torch.optim.AdamW]] = {}
+        self._make = make
+        self._torch: dict[int, tuple[nn.Module, torch.optim.Optimizer]] = {}
 
     def step_torch(self, shim_id: int, module: nn.Module) -> None:
         """Step one network.
@@ -96,13 +139,13 @@ class TorchAdamW(Optimizer):
         if self.averages is not None:
             self._average(shim_id, module)
 
-    def _build(self, module: nn.Module) -> torch.optim.AdamW:
+    def _build(self, module: nn.Module) -> torch.optim.Optimizer:
         trained = [p for p in module.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.L2},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, betas=(self.b1, self.b2), eps=self.eps, fused=True)
+        return self._make(groups)
 
     def _forget_averages(self, shim_id: int) -> None:
         for key in [key for key in self.averages or () if key[0] == shim_id and key[1].startswith(KEY_PREFIX)]:

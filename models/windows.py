@@ -83,8 +83,8 @@ def batch_windows(windows: Sequence[Window], max_tokens: int, *, training: bool 
     """Group windows of like length into padded batches, at the least work in all.
 
     The work of a batch is counted in tokens: those of its padded shape, `STEP_WORK` for each step of a recurrent layer
-    and `BATCH_WORK` for the batch itself (training: `TRAINING_BATCH_WORK`). The cheapest grouping of the windows in order of length is found by
-    dynamic programming.
+    and `BATCH_WORK` for the batch itself (`TRAINING_BATCH_WORK` in training). The cheapest grouping of the windows in
+    order of length is found by dynamic programming.
 
     windows (Sequence[Window]): The windows, in any order.
     max_tokens (int): Most tokens of a batch padded to `padded_length`; a longer window is a batch by itself.

@@ -1,12 +1,13 @@
-"""`samarkand.AdamW.v1`: torch networks as torch would step them, thinc's as thinc would."""
+"""Optimizers of spaCy: torch networks as torch would step them, thinc's as thinc would."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from samarkand.engine import Adapprox
 from samarkand.models import torch_optimizer
-from samarkand.models.torch_optimizer import create_adamw
+from samarkand.models.torch_optimizer import create_adamw, create_adapprox
 from samarkand.models.torch_shim import KEY_PREFIX, TorchShim
 from spacy import registry
 from thinc.api import Linear
@@ -100,8 +101,26 @@ def test_networks_of_thinc_are_stepped_too():
     assert not np.array_equal(before, model.get_param("W"))
 
 
-def test_is_registered():
-    assert registry.optimizers.get("samarkand.AdamW.v1") is create_adamw
+def test_adapprox_steps_as_the_engine_does():
+    ours, theirs = _network(), _network()
+    optimizer, shim = create_adapprox(0.01, L2=0.1, grad_clip=0.0, tolerance=0.5), TorchShim(ours)
+    groups = [{"params": [p for p in theirs.parameters() if (p.ndim > 1) == matrices]} for matrices in (True, False)]
+    reference = Adapprox(
+        [{**groups[0], "weight_decay": 0.1}, {**groups[1], "weight_decay": 0.0}], lr=0.01, tolerance=0.5
+    )
+    for step in range(3):
+        _set_gradients(ours, step)
+        _set_gradients(theirs, step)
+        shim.finish_update(optimizer)
+        reference.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters()))
+    assert optimizer.averages is None
+
+
+@pytest.mark.parametrize("create", [create_adamw, create_adapprox])
+def test_is_registered(create):
+    name = {"create_adamw": "AdamW", "create_adapprox": "Adapprox"}[create.__name__]
+    assert registry.optimizers.get(f"samarkand.{name}.v1") is create
 
 
 def test_averages_move_where_arrays_and_tensors_share_no_memory(monkeypatch):

@@ -1,0 +1,266 @@
+"""One step of Adapprox for a batch of matrices of one shape.
+
+Shapes: N matrices, m rows, n columns, rank k, r columns of a sketch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .low_rank import Factors, orthonormal, rank_ladder, rung, subspace_iteration, unit_scale
+
+# Numbers of a block of the second moment: what fits into a core's second-level cache, and what keeps a GPU busy.
+CPU_BLOCK, GPU_BLOCK = 2**17, 2**24
+# Bounds of the factors by which cosine guidance may change a step, and by which a rank may grow at once.
+GUIDANCE, GROWTH = (0.5, 2.0), (1.25, 4.0)
+
+
+class Slot:
+    """A parameter with its gradient and its state as local matrices, which are views.
+
+    parameter (Tensor): The parameter, with a gradient.
+    state (dict[str, Tensor]): Its state; filled when empty.
+    group (dict): Its settings.
+    """
+
+    def __init__(self, parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+        self.state = state
+        weight = _local(parameter)
+        self.weight, self.grad = _matrix(weight, weight), _matrix(_local(parameter.grad), weight)
+        m, n = self.weight.shape
+        self.most = max(1, int(min(m, n) * group["max_rank"]))
+        self.exact = self.most * (m + n) >= m * n
+        if not state:
+            if self.exact:
+                state["second"] = torch.zeros(m, n, device=weight.device)
+            else:
+                state["rows"], state["columns"] = (torch.zeros(size, 0, device=weight.device) for size in (m, n))
+            if group["betas"][0]:
+                state["first"] = torch.zeros_like(weight)
+        self.first = _matrix(state["first"], weight) if group["betas"][0] else None
+
+    @property
+    def rank(self) -> int:
+        """RETURNS (int): Rank of the factors; 0 before the first step."""
+        return self.state["rows"].shape[1]
+
+    @property
+    def kind(self) -> tuple:
+        """RETURNS (tuple): What slots of a batch have in common."""
+        rank = None if self.exact else self.rank
+        return *self.weight.shape, rank, self.weight.dtype, self.grad.dtype, self.weight.device
+
+
+def chunks(slots: list[Slot]) -> Iterator[list[Slot]]:
+    """Slots of one kind in batches of about a block; a matrix larger than that is a batch by itself."""
+    size = max(1, _block(slots[0].weight) // max(1, slots[0].weight.numel()))
+    for first in range(0, len(slots), size):
+        yield slots[first : first + size]
+
+
+def step_exact(batch: list[Slot], group: dict[str, Any]) -> None:
+    """Step parameters whose second moment is kept whole."""
+    beta2 = group["betas"][1]
+    grads = [slot.grad.float() for slot in batch]
+    seconds = [slot.state["second"] for slot in batch]
+    torch._foreach_mul_(seconds, beta2)
+    torch._foreach_addcmul_(seconds, grads, grads, value=1 - beta2)
+    update, everything = _normalised(torch.stack(grads), torch.stack(seconds), group["eps"]), slice(None)
+    norms = _Norms(batch, group)
+    norms.add(everything, update)
+    _apply(batch, everything, update, norms, group)
+
+
+def step_low_rank(batch: list[Slot], group: dict[str, Any]) -> None:
+    """Step matrices of one shape and rank, and renew their factors."""
+    moment = _SecondMoment(batch, group)
+    rank = max(batch[0].rank, min(group["min_rank"], batch[0].most))
+    start = moment.start(rank)
+    if not batch[0].rank:
+        start = subspace_iteration(moment, start, group["power_steps"]).columns
+    decide = group["step"] % group["interval"] == 0
+    norms, sketch, total = _Norms(batch, group), [], start.new_zeros(len(batch))
+    for place, second in moment():
+        sketch.append(second @ start)
+        if decide:
+            total += second.square().sum((1, 2))
+        norms.add(place, _normalised(moment.grads(place), second, group["eps"]))
+    rows = orthonormal(torch.cat(sketch, dim=1))
+    columns = start.new_zeros(len(batch), start.shape[1], rows.shape[2])
+    for place, second in moment():
+        columns.baddbmm_(second.mT, rows[:, place])
+        _apply(batch, place, _normalised(moment.grads(place), second, group["eps"]), norms, group)
+    factors = Factors(rows, columns)
+    ranks = _adapted_ranks(batch, factors, total, group, rank) if decide else [rank] * len(batch)
+    for i, (slot, wanted) in enumerate(zip(batch, ranks)):
+        _keep(slot, factors, i, min(rank, wanted))
+    _grow([i for i, wanted in enumerate(ranks) if wanted > rank], ranks, batch, moment, total, group)
+
+
+class _SecondMoment:
+    """The new second moment of a batch of matrices, from their old factors and their gradients."""
+
+    def __init__(self, batch: list[Slot], group: dict[str, Any]) -> None:
+        self.group = group
+        # Of one matrix, views are taken; blocks of its rows fit the cache. Several small ones are a block together.
+        stack = torch.stack if len(batch) > 1 else _unsqueezed
+        self._grads = stack([slot.grad for slot in batch])
+        self._rows = stack([slot.state["rows"] for slot in batch])
+        self._columns = stack([slot.state["columns"] for slot in batch])
+        self._height = self._rows.shape[1] if len(batch) > 1 else max(1, _block(self._grads) // self._grads.shape[2])
+
+    def __call__(self) -> Iterator[tuple[slice, Tensor]]:
+        """YIELDS (slice, float32 [N, rows, n]): Blocks of rows."""
+        beta2 = self.group["betas"][1]
+        for first in range(0, self._rows.shape[1], self._height):
+            place = slice(first, first + self._height)
+            second = (beta2 * self._rows[:, place] @ self._columns.mT).clamp_(min=0)
+            grads = self.grads(place)
+            yield place, second.addcmul_(grads, grads, value=1 - beta2)
+
+    def grads(self, place: slice) -> Tensor:
+        """Rows of the gradients: float32 [N, rows, n]."""
+        return self._grads[:, place].float()
+
+    def start(self, rank: int, columns: Tensor | None = None) -> Tensor:
+        """Earlier columns, the old factors' unless given, and random ones: [N, n, r] for a rank."""
+        columns = self._columns if columns is None else columns
+        _, n, known = columns.shape
+        width = min(rank + self.group["oversampling"], n, self._rows.shape[1])
+        generator = torch.Generator(columns.device)
+        generator.manual_seed((self.group["seed"] << 32) + self.group["step"])
+        random = torch.randn(n, max(0, width - known), device=columns.device, generator=generator)
+        return torch.cat([unit_scale(columns), random.expand(len(columns), -1, -1)], dim=2)
+
+    def part(self, places: list[int]) -> _SecondMoment:
+        """Those of some of the matrices."""
+        part = object.__new__(_SecondMoment)
+        part.group, part._height = self.group, self._height
+        part._grads, part._rows, part._columns = (x[places] for x in (self._grads, self._rows, self._columns))
+        return part
+
+
+class _Norms:
+    """Sums over the blocks of an update that decide by how much it is scaled."""
+
+    def __init__(self, batch: list[Slot], group: dict[str, Any]) -> None:
+        self.batch, self.group = batch, group
+        self.update, self.first, self.inner = torch.zeros(3, len(batch), device=batch[0].weight.device)
+
+    def add(self, place: slice, update: Tensor) -> None:
+        """Add rows of the update [N, rows, n]."""
+        self.update += update.square().sum((1, 2))
+        if self.group["cosine_guidance"]:
+            first = torch.stack([slot.first[place].float() for slot in self.batch])
+            self.first += first.square().sum((1, 2))
+            self.inner += (update * first).sum((1, 2))
+
+    def clip(self) -> Tensor:
+        """What brings the root mean square of each update down to the threshold: [N]."""
+        return self._bound(self.update)
+
+    def guidance(self) -> Tensor:
+        """What each step, the new first moment, is multiplied by: [N].
+
+        1 / (1 - cosine) of the update and the old first moment, within bounds, and such that the step's root mean
+        square does not pass the threshold for that.
+        """
+        beta1, scale = self.group["betas"][0], self.clip()
+        cosine = self.inner / (self.update * self.first).sqrt().clamp_min(1e-30)
+        factor = (1 / (1 - cosine).clamp_min(1e-6)).clamp(*GUIDANCE)
+        factor = torch.where(self.first > 0, factor, 1.0)
+        old, new = beta1**2 * self.first, ((1 - beta1) * scale) ** 2 * self.update
+        step = (old + new + 2 * beta1 * (1 - beta1) * scale * self.inner).clamp_min(0)
+        return factor * self._bound(step * factor.square())
+
+    def _bound(self, squares: Tensor) -> Tensor:
+        rms = (squares / max(1, self.batch[0].weight.numel())).sqrt()
+        return 1 / (rms / self.group["clip_threshold"]).clamp_min(1.0)
+
+
+def _apply(batch: list[Slot], place: slice, update: Tensor, norms: _Norms, group: dict[str, Any]) -> None:
+    """Step rows of the weights by rows of the update [N, rows, n]."""
+    beta1, rate = group["betas"][0], group["lr"]
+    update = update * norms.clip()[:, None, None]
+    weights, steps = [slot.weight[place] for slot in batch], list(update)
+    if beta1:
+        firsts = [slot.first[place] for slot in batch]
+        torch._foreach_lerp_(firsts, [step.to(firsts[0].dtype) for step in steps], 1 - beta1)
+        steps = firsts
+    if group["cosine_guidance"]:
+        steps = [step * factor for step, factor in zip(steps, norms.guidance())]
+    torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
+    torch._foreach_add_(weights, steps, alpha=-rate)
+
+
+def _normalised(grads: Tensor, second: Tensor, eps: float) -> Tensor:
+    return grads / second.sqrt().add_(eps)
+
+
+def _adapted_ranks(batch: list[Slot], factors: Factors, total: Tensor, group: dict[str, Any], rank: int) -> list[int]:
+    """The least rank of each matrix whose error is tolerated; a larger one than `rank` when none is."""
+    ladder = rank_ladder(batch[0].most)
+    least = min(group["min_rank"], batch[0].most)
+    tried = [k for k in ladder if least <= k <= rank] or [rank]
+    ranks = []
+    for errors in factors.relative_errors(total).tolist():
+        enough = [k for k in tried if errors[k - 1] <= group["tolerance"]]
+        growth = min(max(errors[rank - 1] / max(group["tolerance"], 1e-9), GROWTH[0]), GROWTH[1])
+        ranks.append(enough[0] if enough else rung(ladder, rank * growth))
+    return ranks
+
+
+def _grow(
+    places: list[int],
+    ranks: list[int],
+    batch: list[Slot],
+    moment: _SecondMoment,
+    total: Tensor,
+    group: dict[str, Any],
+) -> None:
+    """Give matrices factors of their larger ranks, and of larger ones still until the error is tolerated."""
+    while places:
+        rank = ranks[places[0]]
+        now = [i for i in places if ranks[i] == rank]
+        places = [i for i in places if ranks[i] != rank]
+        some = [batch[i] for i in now]
+        part = moment.part(now)
+        known = torch.stack([slot.state["columns"] for slot in some])
+        factors = subspace_iteration(part, part.start(rank, known), group["power_steps"])
+        wanted = _adapted_ranks(some, factors, total[now], group, rank)
+        for k, i in enumerate(now):
+            _keep(batch[i], factors, k, min(rank, wanted[k]))
+            if wanted[k] > rank:
+                ranks[i] = wanted[k]
+                places.append(i)
+
+
+def _keep(slot: Slot, factors: Factors, i: int, rank: int) -> None:
+    # Copies: a view would hold the memory of the oversampled columns.
+    slot.state["rows"] = factors.rows[i, :, :rank].contiguous()
+    slot.state["columns"] = factors.columns[i, :, :rank].contiguous()
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """The shard at hand of a distributed tensor."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def _matrix(tensor: Tensor, like: Tensor) -> Tensor:
+    """A tensor as a matrix of its first dimension by all others, these in the order in which `like` stores them."""
+    if like.ndim < 2 or not like.numel():
+        return tensor.reshape(1, -1)
+    order = sorted(range(1, like.ndim), key=like.stride, reverse=True)
+    return tensor.permute(0, *order).reshape(like.shape[0], -1)
+
+
+def _block(tensor: Tensor) -> int:
+    return CPU_BLOCK if tensor.device.type == "cpu" else GPU_BLOCK
+
+
+def _unsqueezed(tensors: list[Tensor]) -> Tensor:
+    return tensors[0].unsqueeze(0)

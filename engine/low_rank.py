@@ -1,0 +1,82 @@
+"""Low-rank factors of matrices that are seen a block of rows at a time, by randomised subspace iteration.
+
+Shapes: N matrices, m rows, n columns, rank k, r columns of a sketch (rank and oversampling).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Gives the blocks of a batch of matrices: which rows, and their values [N, rows, n].
+Blocks = Callable[[], Iterable[tuple[slice, Tensor]]]
+
+
+@dataclass
+class Factors:
+    """A batch of matrices as Q U^T.
+
+    rows (float32, [N, m, k]): Q, with orthonormal columns.
+    columns (float32, [N, n, k]): U = A^T Q.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def relative_errors(self, total: Tensor) -> Tensor:
+        """Error of the factors cut to their first 1, 2, ... k columns, relative to the matrix (Frobenius norms).
+
+        ||A - Q U^T||^2 = ||A||^2 - ||U||^2 holds because Q is orthonormal and U = A^T Q, so no product is formed.
+
+        total (float, [N]): ||A||^2.
+        RETURNS (float, [N, k]): Errors, 0 to 1; 0 for a matrix of zeros.
+        """
+        kept = self.columns.square().sum(1).cumsum(-1)
+        return ((total.unsqueeze(-1) - kept) / total.unsqueeze(-1).clamp_min(1e-38)).clamp_(0, 1).sqrt_()
+
+
+def subspace_iteration(blocks: Blocks, start: Tensor, steps: int) -> Factors:
+    """S-RSI (Adapprox, arXiv 2403.14958): randomised subspace iteration without the small SVD at its end.
+
+    blocks (Blocks): The matrices; gone through twice a step.
+    start (float32, [N, n, r]): Where the subspace starts: earlier factors, Gaussian columns, or both. What comes first
+        stays first, so that the leading columns are the ones to keep.
+    steps (int): Power steps, 1 or more.
+    RETURNS (Factors): Of rank r, or of m when that is less.
+    """
+    columns = start
+    for _ in range(steps):
+        rows = orthonormal(torch.cat([block @ columns for _, block in blocks()], dim=1))
+        columns = sum(block.mT @ rows[:, place] for place, block in blocks())
+    return Factors(rows, columns)
+
+
+def orthonormal(sketch: Tensor) -> Tensor:
+    """Orthonormal columns that span those of a sketch, each what it adds to the ones before it: [N, m, r]."""
+    return torch.linalg.qr(unit_scale(sketch)).Q
+
+
+def unit_scale(columns: Tensor) -> Tensor:
+    """Columns [N, n, r] with a greatest entry of 1, so that no square of theirs leaves the range of float32."""
+    return columns / columns.abs().amax(1, keepdim=True).clamp_min_(1e-38)
+
+
+def rank_ladder(most: int) -> list[int]:
+    """Ranks that a matrix may have, at most 1.5 times apart, few enough that matrices of one shape share them.
+
+    most (int): The largest.
+    RETURNS (list[int]): 1, 2, 4, 8, 12, 16, 24, 32, 48 and so on up to `most`.
+    """
+    steps = [1, 2, 4]
+    while steps[-1] < most:
+        steps += [2 * steps[-1], 3 * steps[-1]]
+    return [*(step for step in steps if step < most), most]
+
+
+def rung(ladder: list[int], rank: float) -> int:
+    """The least rank of a ladder that is at least `rank`, or its largest."""
+    return ladder[min(bisect_left(ladder, rank), len(ladder) - 1)]
