@@ -87,7 +87,7 @@ def step_low_rank(batch: list[Slot], group: dict[str, Any]) -> None:
     for place, second in moment():
         sketch.append(second @ start)
         if decide:
-            total += second.square().sum((1, 2))
+            total += _squares(second)
         norms.add(place, _normalised(moment.grads(place), second, group["eps"]))
     rows = orthonormal(torch.cat(sketch, dim=1))
     columns = start.new_zeros(len(batch), start.shape[1], rows.shape[2])
@@ -153,10 +153,10 @@ class _Norms:
 
     def add(self, place: slice, update: Tensor) -> None:
         """Add rows of the update [N, rows, n]."""
-        self.update += update.square().sum((1, 2))
+        self.update += _squares(update)
         if self.group["cosine_guidance"]:
             first = torch.stack([slot.first[place].float() for slot in self.batch])
-            self.first += first.square().sum((1, 2))
+            self.first += _squares(first)
             self.inner += (update * first).sum((1, 2))
 
     def clip(self) -> Tensor:
@@ -183,10 +183,9 @@ class _Norms:
 
 
 def _apply(batch: list[Slot], place: slice, update: Tensor, norms: _Norms, group: dict[str, Any]) -> None:
-    """Step rows of the weights by rows of the update [N, rows, n]."""
+    """Step rows of the weights by rows of the update [N, rows, n], which are scaled in place."""
     beta1, rate = group["betas"][0], group["lr"]
-    update = update * norms.clip()[:, None, None]
-    weights, steps = [slot.weight[place] for slot in batch], list(update)
+    weights, steps = [slot.weight[place] for slot in batch], list(update.mul_(norms.clip()[:, None, None]))
     if beta1:
         firsts = [slot.first[place] for slot in batch]
         torch._foreach_lerp_(firsts, [step.to(firsts[0].dtype) for step in steps], 1 - beta1)
@@ -198,7 +197,13 @@ def _apply(batch: list[Slot], place: slice, update: Tensor, norms: _Norms, group
 
 
 def _normalised(grads: Tensor, second: Tensor, eps: float) -> Tensor:
-    return grads / second.sqrt().add_(eps)
+    """The update before it is scaled, in the memory of the second moment, which is lost."""
+    return torch.div(grads, second.sqrt_().add_(eps), out=second)
+
+
+def _squares(matrices: Tensor) -> Tensor:
+    """Sum of squares of each matrix: [N, m, n] -> [N]."""
+    return torch.linalg.vector_norm(matrices, dim=(1, 2)).square()
 
 
 def _adapted_ranks(batch: list[Slot], factors: Factors, total: Tensor, group: dict[str, Any], rank: int) -> list[int]:
