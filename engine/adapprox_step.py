@@ -229,9 +229,9 @@ def _grow(
 ) -> None:
     """Give matrices factors of their larger ranks, and of larger ones still until the error is tolerated."""
     while places:
-        rank = ranks[places[0]]
-        now = [i for i in places if ranks[i] == rank]
-        places = [i for i in places if ranks[i] != rank]
+        rank, known_rank = ranks[places[0]], batch[places[0]].rank
+        now = [i for i in places if (ranks[i], batch[i].rank) == (rank, known_rank)]
+        places = [i for i in places if i not in now]
         some = [batch[i] for i in now]
         part = moment.part(now)
         known = torch.stack([slot.state["columns"] for slot in some])

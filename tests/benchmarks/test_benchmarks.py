@@ -25,6 +25,8 @@ QUICK = {
     "memory": [[], ["--plain"]],
     "offsets": [[]],
     "encoder_choice": [[]],
+    "optimizers": [[]],
+    "convergence": [["--optimizer", "torch/AdamW", "samarkand/Adapprox"]],
 }
 
 

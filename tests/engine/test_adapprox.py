@@ -88,6 +88,19 @@ def test_ranks_follow_the_error():
     assert optimizer.state[parameters[0]]["rows"].shape[1] == 1
 
 
+@pytest.mark.parametrize("tolerance", [0.05, 0.15, 0.3, 0.5])
+def test_matrices_of_one_shape_grow_each_at_its_own_pace(tolerance):
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(16, 3, 48, 48, generator=generator)
+    gradients = list(1 + torch.linspace(0, 2, 16)[:, None, None, None] * noise)
+    parameters = [nn.Parameter(torch.zeros(48, 48)) for _ in gradients]
+    optimizer = _run(parameters, gradients, tolerance=tolerance, interval=1, max_rank=0.45)
+    ranks = [optimizer.state[p]["rows"].shape[1] for p in parameters]
+    assert ranks[0] == 1
+    assert len(set(ranks)) > 1
+    assert max(ranks) <= 21
+
+
 def test_state_takes_the_bytes_that_the_ranks_say():
     shapes = [(64, 48), (64, 48), (100, 16), (64,), (8, 4, 6)]
     parameters = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
