@@ -206,6 +206,79 @@ class Errors(metaclass=_Coded):
         "{mode!r}: set the weight to 0."
     )
     S701 = "Adapprox cannot take {name} = {value}: it has to be {range}."
+    S710 = (
+        "The plan {planner!r} needs {needed} and the budget is {budget}. Any plan needs at least {least}: {static} of "
+        "weights and states, {inputs} of layer inputs, {transient} for the backward pass of a layer. Raise the "
+        "budget{other}, or give the stage fewer layers, smaller micro-batches or more tensor parallelism."
+    )
+    S711 = "{choices} choices do not fit a layer of {operators} operators: give one for each."
+    S712 = "The operator {name} cannot be rebuilt before its input {missing}: keep that input, or rebuild it no later."
+    S713 = "The operator {name} cannot be rebuilt in window {window}: {reason}. Keep it, or rebuild it on demand."
+    S714 = "{plans} policies do not fit a stage of {layers} layers: make the plan from the same stage."
+    S715 = "The backward pass of layer {layer} misses what {names} left behind: the plan has to keep or rebuild it."
+    S716 = "There is no GPT of size {size!r}; choose one of: {known}."
+    S717 = "{layers} layers cannot be stage {stage} of {stages}: a stage needs a layer, and stages count from 0."
+    S751 = "{size!r} is no size of memory: write bytes as a number, or such as 512MB, 8GiB or 1.5 GiB."
+    S752 = "There is no planner {planner!r} of recomputation. Choose one of: {known}."
+    S753 = "{model} has no layers that repeat, so none to recompute: name some in `layers`."
+    S754 = (
+        "No plan fits {budget}: to recompute every layer takes {least} with weights and gradients. Raise the budget, "
+        "or make the batches smaller."
+    )
+    S720 = (
+        "{world} processes do not split into data {dp} x tensor {tp} x pipeline {pp}: {reason}. "
+        "Change the number of processes, or degrees (a tuple, null for what may be chosen)."
+    )
+    S721 = (
+        "No plan for {world} processes fits the budget of {budget} bytes a process; the least, data {dp} x tensor {tp} "
+        "x pipeline {pp}, needs {least} on stage {stage} ({static} for weights, gradients and optimizer). Raise the "
+        "budget, the number of processes or micro_batches."
+    )
+    S722 = (
+        "A batch of {rows} rows does not split into data {dp} x micro_batches {micro_batches} equal parts. "
+        "Make its rows a multiple of {multiple}, or change micro_batches."
+    )
+    S723 = (
+        "Cannot trace {model}: {reason}. Outside its repeated blocks, forward() may not depend on the values of "
+        "tensors, and all its tensors have to be inputs, parameters or buffers."
+    )
+    S724 = "The pipeline schedule cannot run: {reason}. Mend its list of actions."
+    S725 = (
+        "The checkpoint {path} is incomplete: {missing} missing. Nothing was loaded. Restore it from a copy, or load "
+        "an earlier checkpoint."
+    )
+    S726 = (
+        "The checkpoint {path} does not fit the model: {difference}. Nothing was loaded. Build the model and the "
+        "optimizer as they were when it was saved."
+    )
+    S727 = "No pipeline schedule {name!r} here: {rule}."
+    S728 = (
+        "Tensor parallelism of degree {tp} knows no rule for the blocks of {model}: their linear layers are {names}. "
+        "Set the tensor degree to 1, or pass rules."
+    )
+    S729 = (
+        "{model} can be cut into at most {most} stages, not {pp}. Lower the pipeline degree. Cuts go before "
+        "repeated blocks, where all values that cross are floating-point tensors with gradients."
+    )
+    S730 = "No settings in {path}: {reason}. Give a TOML file."
+    S731 = "There is no setting {key!r}. Known here: {known}."
+    S732 = "The setting {key} = {value} does not fit: it has to be {expected}."
+    S733 = "No text for the source {path}: {reason}. Mend text.sources."
+    S734 = "Cannot read text from {path}: {reason}. Mend or rename the file, or name the column of its text."
+    S735 = "No prepared text in {path}: {reason}. Run `samarkand prepare-text` with the same config."
+    S736 = "The prepared text cannot be sampled: {reason}. Mend reading.weights, or prepare the text again."
+    S737 = "No checkpoint to go on from in {path}. Leave out --resume to start from the beginning."
+    S738 = "The checkpoint {path} cannot be read: {reason}. Remove it to go on from the one before."
+    S739 = (
+        "A batch of {batch} sequences does not divide among {world} ranks that take {micro} at once. "
+        "Set training.batch_size to a multiple of training.micro_batch times the ranks."
+    )
+    S740 = (
+        "The loss is {loss} and its gradient {norm} by step {step}; nothing was saved of it. Last checkpoint: {last}. "
+        "Lower optimizer.learn_rate or raise schedule.warmup, and start again or --resume."
+    )
+    S741 = "{path} holds a training already. Pass --resume to go on with it, or set another output."
+    S742 = "The checkpoint {path} was made with other settings: {keys}. Resume with the same ones, or start anew."
 
 
 class Warnings(metaclass=_Coded):

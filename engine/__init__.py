@@ -1,5 +1,17 @@
 """The training and inference engine: it knows parameters and devices, never language."""
 
-from .adapprox import Adapprox
+from importlib import import_module
+from typing import Any
 
-__all__ = ["Adapprox"]
+from .adapprox import Adapprox
+from .recompute import RecomputePlan, plan_recompute
+
+# What imports torch.distributed does so on first use.
+_LATER = {"ParallelPlan": ".parallel_plan", "parallelize": ".parallel_run"}
+__all__ = ["Adapprox", "ParallelPlan", "RecomputePlan", "parallelize", "plan_recompute"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name], __name__), name)

@@ -17,7 +17,8 @@ class Operator:
 
     name (str): What it is.
     seconds (float): Time of its forward pass.
-    size (int): Bytes of its output that are held for the backward pass; 0 for what needs no memory of its own.
+    size (int): Bytes of its output that are held for the backward pass; 0 when nothing is: what reads it can then only
+        be rebuilt after it has run again.
     inputs (tuple[int, ...]): Places of the operators that it reads, each before its own, or `LAYER_INPUT`.
     collective (bool): It is a communication, which cannot be done again while another waits for the same link.
     """
@@ -35,7 +36,7 @@ class LayerCosts:
 
     operators (tuple[Operator, ...]): In the order of the forward pass.
     input_size (int): Bytes of the layer's input, which is always kept.
-    backward_seconds (float): Time of the backward pass, communication included.
+    backward_seconds (float): Time of the backward pass, communication and the windows before it included.
     windows (tuple[float, ...]): Seconds, in order of time, in which computation would wait for communication before
         the backward pass of this layer, and could recompute what it needs.
     working_size (int): Bytes that the backward pass takes beside what is held or rebuilt.

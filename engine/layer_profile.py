@@ -1,0 +1,255 @@
+"""What the layers of a model cost, measured on a sample: time and bytes of every operator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.checkpoint import SAC_IGNORED_OPS
+
+from .live_memory import LiveMemory
+from .recompute_policy import DEMAND, KEEP, LayerPolicy
+from .recompute_region import observed_region
+from .stage_costs import LAYER_INPUT, LayerCosts, Operator
+
+# Of several measurements of a time the least counts: the others were disturbed.
+REPEATS = 3
+_COLLECTIVES = ("_c10d_functional", "c10d", "c10d_functional", "_c10d_functional_autograd", "_dtensor")
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """A measured layer.
+
+    costs (LayerCosts): Its costs; operators that allocate nothing are not among them.
+    places (tuple[int, ...]): Number of each operator in the order of dispatch, as `run_region` takes them.
+    held (tuple[int, ...]): Bytes of each operator's output that the backward pass reads, 0 when it reads none.
+    changed (frozenset[int]): Operators whose output is changed in place, which cannot be kept by itself.
+    random (tuple[int, ...]): Operators that draw random numbers. Of two, the later cannot be recomputed while the
+        earlier is kept: it would draw other ones.
+    """
+
+    costs: LayerCosts
+    places: tuple[int, ...]
+    held: tuple[int, ...]
+    changed: frozenset[int]
+    random: tuple[int, ...]
+
+    def carried_out(self, policy: LayerPolicy) -> LayerPolicy:
+        """The nearest policy that can be carried out: what cannot be kept is recomputed on demand.
+
+        policy (LayerPolicy): A policy for the costs.
+        RETURNS (LayerPolicy): The same when it keeps everything.
+        """
+        choices = list(policy.choices)
+        if all(choice == KEEP for choice in choices):
+            return policy
+        for i in self.changed:
+            choices[i] = DEMAND if choices[i] == KEEP else choices[i]
+        rebuilt = [i for i in self.random if choices[i] != KEEP]
+        for i in self.random[: self.random.index(rebuilt[-1])] if rebuilt else ():
+            choices[i] = DEMAND if choices[i] == KEEP else choices[i]
+        return LayerPolicy(tuple(choices))
+
+
+def repeated_layers(model: nn.Module) -> list[str]:
+    """Names of the outermost modules that stand in a row with others of the same kind and shapes.
+
+    model (Module): The model.
+    RETURNS (list[str]): Their names, in the order of the model.
+    """
+    found: list[str] = []
+
+    def visit(module: nn.Module, prefix: str) -> None:
+        children = [(f"{prefix}{name}", child) for name, child in module.named_children()]
+        signatures = [signature(child) for _, child in children]
+        for i, (name, child) in enumerate(children):
+            beside = signatures[max(0, i - 1) : i] + signatures[i + 1 : i + 2]
+            if signatures[i][1] and signatures[i] in beside:
+                found.append(name)
+            else:
+                visit(child, f"{name}.")
+
+    visit(model, "")
+    return found
+
+
+def profile_layer(layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> LayerProfile:
+    """Measure one call of a layer, forwards and backwards. Random state, buffers and gradients stay as they were.
+
+    layer (Module): The layer.
+    args, kwargs: What it is called with.
+    RETURNS (LayerProfile): Its costs.
+    """
+    args, kwargs = tree_map_only(Tensor, _leaf, (args, kwargs))
+    with preserved(layer):
+        runs = [_Recorder.run(layer, args, kwargs) for _ in range(REPEATS)]
+    best = runs[0]
+    seconds = [min(run.seconds[i] for run in runs) for i in range(len(best.seconds))]
+    operators = best.operators(seconds)
+    size = sum(t.untyped_storage().nbytes() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor))
+    costs = LayerCosts(
+        operators=operators,
+        input_size=size,
+        backward_seconds=min(run.backward_seconds for run in runs),
+        # What is communicated forwards is communicated backwards.
+        windows=tuple(operator.seconds for operator in operators if operator.collective),
+        working_size=best.working_size,
+    )
+    return LayerProfile(
+        costs,
+        places=tuple(call.place for call in best.calls),
+        held=tuple(best.held(i) for i in range(len(best.calls))),
+        changed=frozenset(i for i, call in enumerate(best.calls) if call.changed),
+        random=tuple(i for i, call in enumerate(best.calls) if call.random),
+    )
+
+
+class preserved:
+    """Leave gradients, buffers and random state of a module as they are, whatever is run inside.
+
+    module (Module): The module.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __enter__(self) -> None:
+        self._grads = [(p, p.grad) for p in self.module.parameters()]
+        self._buffers = [(b, b.clone()) for b in self.module.buffers()]
+        devices = {p.device for p in self.module.parameters() if p.device.type == "cuda"}
+        self._random = torch.random.fork_rng(devices=list(devices))
+        self._random.__enter__()
+        for parameter, _ in self._grads:
+            parameter.grad = None
+
+    def __exit__(self, *error: Any) -> None:
+        self._random.__exit__(*error)
+        with torch.no_grad():
+            for buffer, value in self._buffers:
+                buffer.copy_(value)
+        for parameter, grad in self._grads:
+            parameter.grad = grad
+
+
+@dataclass
+class _Call:
+    """An operator that was dispatched."""
+
+    name: str
+    place: int
+    size: int
+    inputs: tuple[int, ...]
+    collective: bool
+    random: bool
+    changed: bool = False
+
+
+class _Recorder(TorchDispatchMode):
+    """Records the operators of a region."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[_Call] = []
+        self.seconds: list[float] = []
+        self._packed: dict[int, int] = {}
+        self.backward_seconds, self.working_size = 0.0, 0
+        self._place = 0
+        # Which call a storage is of, and the storages themselves: while they live, no other has their address.
+        self._makers: dict[int, int] = {}
+        self._alive: list[torch.UntypedStorage] = []
+
+    @classmethod
+    def run(cls, layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> _Recorder:
+        """Run a layer once in both directions."""
+        recorder, memory = cls(), LiveMemory()
+        memory.ignore((list(layer.parameters()), args, kwargs))
+        with torch.enable_grad(), memory:
+            with recorder, torch.autograd.graph.saved_tensors_hooks(recorder._pack, _same):
+                out = observed_region(layer, *args, **kwargs)
+            recorder._alive.clear()
+            results = [t for t in tree_leaves(out) if isinstance(t, Tensor) and t.requires_grad]
+            gradients = [torch.ones_like(t) for t in results]
+            held = memory.current
+            memory.start_peak()
+            began = _now(results)
+            torch.autograd.backward(results, gradients)
+            recorder.backward_seconds = _now(results) - began
+            recorder.working_size = max(0, memory.peak - held)
+        return recorder
+
+    def operators(self, seconds: list[float]) -> tuple[Operator, ...]:
+        """The operators; those after the last one that the backward pass reads are never recomputed."""
+        last = max((self._makers[key] for key in self._packed), default=-1)
+        return tuple(
+            Operator(call.name, seconds[i] if i <= last else 0.0, call.size, call.inputs, call.collective)
+            for i, call in enumerate(self.calls)
+        )
+
+    def held(self, call: int) -> int:
+        """Bytes of a call's output that the backward pass reads."""
+        return sum(size for key, size in self._packed.items() if self._makers[key] == call)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in SAC_IGNORED_OPS:
+            return func(*args, **(kwargs or {}))
+        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        began = _now(tensors)
+        out = func(*args, **(kwargs or {}))
+        seconds = _now(tensors) - began
+        old = {t.untyped_storage()._cdata for t in tensors}
+        fresh = {t.untyped_storage()._cdata: t.untyped_storage() for t in tree_leaves(out) if isinstance(t, Tensor)}
+        fresh = {key: storage for key, storage in fresh.items() if key not in old}
+        random = torch.Tag.nondeterministic_seeded in func.tags
+        if fresh:
+            self._makers |= dict.fromkeys(fresh, len(self.calls))
+            self._alive += fresh.values()
+            size = sum(storage.nbytes() for storage in fresh.values())
+            inputs = tuple(sorted({self._maker(t) for t in tensors}))
+            self.calls.append(_Call(str(func), self._place, size, inputs, func.namespace in _COLLECTIVES, random))
+            self.seconds.append(seconds)
+        elif func._schema.is_mutable and (maker := self._maker(tensors[0])) != LAYER_INPUT:
+            call = self.calls[maker]
+            call.changed, call.random = True, call.random or random
+            self.seconds[maker] += seconds
+        self._place += 1
+        return out
+
+    def _maker(self, tensor: Tensor) -> int:
+        return self._makers.get(tensor.untyped_storage()._cdata, LAYER_INPUT)
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata in self._makers:
+            self._packed[storage._cdata] = storage.nbytes()
+        return tensor
+
+
+def signature(module: nn.Module) -> tuple:
+    """What layers that are alike share: their type, and the names, shapes and types of their weights."""
+    return type(module), tuple((name, p.shape, p.dtype) for name, p in module.named_parameters())
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().requires_grad_(tensor.requires_grad)
+
+
+def _is(value: Any, key: int) -> bool:
+    return isinstance(value, Tensor) and value.untyped_storage()._cdata == key
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _now(values: Iterable[Any]) -> float:
+    """The time, when what was asked of the devices of these tensors is done."""
+    if any(isinstance(value, Tensor) and value.is_cuda for value in values):
+        torch.cuda.synchronize()
+    return time.perf_counter()

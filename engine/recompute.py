@@ -1,0 +1,233 @@
+"""One call from a model and a budget of memory to a plan of what to recompute, and from the plan to the model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from ..errors import Errors
+from .byte_sizes import format_size, parse_size
+from .layer_profile import LayerProfile, profile_layer, repeated_layers
+from .model_probe import ModelProbe, probe_model
+from .recompute_policy import KEEP, LayerPolicy, keep_all, policy_cost, rebuild_all
+from .recompute_region import Regions
+from .recompute_solver import PLANNERS
+from .stage_costs import LayerCosts, StageCosts
+
+# Times that a planner is asked.
+ATTEMPTS = 4
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What one layer does.
+
+    name (str): The layer.
+    keep (Optional[frozenset[int]]): Operators that it keeps, by number; None when it recomputes nothing.
+    early (bool): It recomputes as soon as the gradient of its result is known.
+    kept, rebuilt (int): Bytes held from forward to backward pass beside its input, and bytes recomputed.
+    seconds (float): Time that it recomputes for.
+    """
+
+    name: str
+    keep: frozenset[int] | None
+    early: bool
+    kept: int
+    rebuilt: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RecomputePlan:
+    """A plan for the layers of a model.
+
+    layers (tuple[LayerPlan, ...]): The layers.
+    planner (str): Who made it.
+    peak_size (int): Bytes of weights, gradients and activations at the worst moment of a step, as predicted.
+    budget (int): Bytes that it was made for.
+    """
+
+    layers: tuple[LayerPlan, ...]
+    planner: str
+    peak_size: int
+    budget: int
+
+    @property
+    def recompute_seconds(self) -> float:
+        """RETURNS (float): Time that a step recomputes for."""
+        return sum(layer.seconds for layer in self.layers)
+
+    def apply(self, model: nn.Module) -> Regions:
+        """Let a model follow the plan. Its weights, their names and its gradients stay what they are.
+
+        model (Module): The model, or another one of the same layers.
+        RETURNS (Regions): What was done; `remove()` undoes it.
+        """
+        return Regions(
+            model,
+            {layer.name: None if layer.keep is None else (layer.keep, layer.early) for layer in self.layers},
+        )
+
+    def __str__(self) -> str:
+        recomputing = [layer for layer in self.layers if layer.keep is not None]
+        rebuilt = format_size(sum(layer.rebuilt for layer in recomputing))
+        return (
+            f"{len(recomputing)} of {len(self.layers)} layers recompute {rebuilt} in "
+            f"{1000 * self.recompute_seconds:.1f} ms a step ({self.planner}); "
+            f"at most {format_size(self.peak_size)} of {format_size(self.budget)}"
+        )
+
+
+def plan_recompute(
+    model: nn.Module,
+    sample: Any,
+    budget: int | str,
+    *,
+    planner: str = "mix",
+    loss: Callable[[Any], Tensor] | None = None,
+    layers: Sequence[str] | None = None,
+    static: int = 0,
+) -> RecomputePlan:
+    """Measure a model on a sample and plan what its layers recompute (Lynx, arXiv 2406.08756).
+
+    The model is run a few times in both directions, once while it recomputes everything, so that it need not fit
+    otherwise. Its weights, gradients, buffers and random state stay as they are.
+
+    model (Module): The model, on the device and in the mode (training) in which it will run.
+    sample (Any): What it is called with: a tensor, a tuple of arguments, or a mapping of keyword arguments; as large as
+        the batches to come.
+    budget (int or str): Bytes for weights, gradients and activations, such as "8GiB".
+    planner (str): "none", "full", "selective", "checkmate", "heu", "opt" or "mix".
+    loss (Optional[Callable]): Makes a number of what the model returns; the sum of all of it by default.
+    layers (Optional[Sequence[str]]): Names of the layers that may recompute; those that repeat by default.
+    static (int): Bytes of anything else that is held, such as the state of an optimizer.
+    RETURNS (RecomputePlan): The plan.
+    RAISES (ValueError): S751 for a size that cannot be read, S752 for an unknown planner, S753 when the model has no
+        layers that repeat, S754 when no plan fits.
+    """
+    size = parse_size(budget)
+    if planner not in PLANNERS:
+        raise ValueError(Errors.S752.format(planner=planner, known=", ".join(PLANNERS)))
+    names = repeated_layers(model) if layers is None else list(layers)
+    if not names:
+        raise ValueError(Errors.S753.format(model=type(model).__name__))
+    probe = probe_model(model, names, sample, loss or _sum)
+    profiles: dict[Any, LayerProfile] = {}
+    for name in names:
+        kind, (args, kwargs) = probe.kinds[name], probe.calls[probe.kinds[name]]
+        if kind not in profiles:
+            profiles[kind] = profile_layer(model.get_submodule(name), args, kwargs)
+    measured = [profiles[probe.kinds[name]] for name in names]
+    policies = _policies(measured, probe, planner, size, static + _weights(model))
+    plans = tuple(map(_layer_plan, names, measured, policies))
+    return RecomputePlan(plans, planner, static + _weights(model) + _peak(measured, policies, probe), size)
+
+
+def _policies(
+    measured: Sequence[LayerProfile], probe: ModelProbe, planner: str, budget: int, static: int
+) -> list[LayerPolicy]:
+    """Policies whose peak, as predicted from the probe, is within the budget."""
+    layers = tuple(profile.costs for profile in measured)
+
+    def slack(policies: Sequence[LayerPolicy]) -> int:
+        return budget - static - _peak(measured, policies, probe)
+
+    everything = [rebuild_all(layer) for layer in layers]
+    if slack(everything) < 0:
+        least = format_size(static + probe.peak())
+        raise ValueError(Errors.S754.format(budget=format_size(budget), least=least))
+    nothing = [keep_all(layer) for layer in layers]
+    if planner == "full" or slack(nothing) >= 0:
+        return everything if planner == "full" else nothing
+    # What is there beside the layers' own activations when these are all recomputed.
+    inputs = sum(layer.input_size for layer in layers)
+    beside = max(0, probe.peak() - inputs - max(sum(p.held) + p.costs.working_size for p in measured))
+    stage = StageCosts(layers, static_size=static + beside, slowdown=1.0)
+    best, room = _without_need(measured, everything, slack), budget
+    for _ in range(ATTEMPTS):
+        # A planner adds up tensors that never live at the same time: what it left unused it gets on top.
+        room += max(slack(best), 1)
+        try:
+            plan = PLANNERS[planner](stage, room)
+        except ValueError:
+            continue
+        policies = [profile.carried_out(policy) for profile, policy in zip(measured, plan.policies)]
+        if slack(policies) < 0:
+            break
+        best = min(best, _without_need(measured, policies, slack), key=lambda found: _total(layers, found))
+    return best
+
+
+def _peak(measured: Sequence[LayerProfile], policies: Sequence[LayerPolicy], probe: ModelProbe) -> int:
+    """Bytes of gradients and activations at the worst moment, from what was alive when everything was recomputed.
+
+    When the backward pass of a layer runs, all of that layer is there, kept or rebuilt, and of the layers before it
+    what they keep.
+    """
+    kept = [_sizes(profile, policy)[0] for profile, policy in zip(measured, policies)]
+    before = [0, *itertools.accumulate(kept)]
+    return max(probe.head_peak + before[-1], *(peak + held for peak, held in zip(probe.layer_peaks, before)))
+
+
+def _without_need(
+    measured: Sequence[LayerProfile], policies: list[LayerPolicy], slack: Callable[[list[LayerPolicy]], int]
+) -> list[LayerPolicy]:
+    """Let layers keep everything after all where there is room, those first that recompute longest for their bytes.
+
+    A planner counts every output of a layer; one that recomputes nothing keeps only those that its backward pass reads.
+    """
+
+    def gain(i: int) -> float:
+        room = sum(measured[i].held) - _sizes(measured[i], policies[i])[0]
+        return _seconds(measured[i].costs, policies[i]) / max(room, 1)
+
+    for i in sorted(range(len(policies)), key=gain, reverse=True):
+        more = [*policies[:i], keep_all(measured[i].costs), *policies[i + 1 :]]
+        policies = more if slack(more) >= 0 else policies
+    return policies
+
+
+def _sizes(profile: LayerProfile, policy: LayerPolicy) -> tuple[int, int]:
+    """Bytes that a layer keeps beside its input, and that it rebuilds."""
+    if _keeps_all(policy):
+        return sum(profile.held), 0
+    choices = list(zip(profile.costs.operators, profile.held, policy.choices))
+    kept = sum(operator.size for operator, _, choice in choices if choice == KEEP)
+    return kept, sum(held for _, held, choice in choices if choice != KEEP)
+
+
+def _keeps_all(policy: LayerPolicy) -> bool:
+    return all(choice == KEEP for choice in policy.choices)
+
+
+def _layer_plan(name: str, profile: LayerProfile, policy: LayerPolicy) -> LayerPlan:
+
+    kept, rebuilt = _sizes(profile, policy)
+    if _keeps_all(policy):
+        return LayerPlan(name, None, False, kept, 0, 0.0)
+    keep = frozenset(place for place, choice in zip(profile.places, policy.choices) if choice == KEEP)
+    early = any(choice >= 0 for choice in policy.choices)
+    return LayerPlan(name, keep, early, kept, rebuilt, _seconds(profile.costs, policy))
+
+
+def _total(layers: Sequence[LayerCosts], policies: Sequence[LayerPolicy]) -> float:
+    return sum(map(_seconds, layers, policies))
+
+
+def _seconds(costs: LayerCosts, policy: LayerPolicy) -> float:
+    return policy_cost(costs, policy, 1.0)
+
+
+def _weights(model: nn.Module) -> int:
+    tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+def _sum(result: Any) -> Tensor:
+    values = result.values() if isinstance(result, Mapping) else tree_leaves(result)
+    return sum(t.float().sum() for t in values if isinstance(t, Tensor) and t.requires_grad)

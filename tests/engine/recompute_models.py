@@ -1,0 +1,68 @@
+"""Small models whose layers repeat."""
+
+from __future__ import annotations
+
+import torch
+from samarkand.engine.live_memory import LiveMemory
+from torch import Tensor, nn
+
+
+class Transformer(nn.Module):
+    """Embedding, transformer layers with dropout, head."""
+
+    def __init__(self, layers: int = 4, width: int = 32, vocabulary: int = 50) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, width)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, 4, 4 * width, 0.1, "gelu", batch_first=True, norm_first=True)
+            for _ in range(layers)
+        )
+        self.head = nn.Linear(width, vocabulary)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, L] -> [B, L, vocabulary]."""
+        h = self.embed(x)
+        for layer in self.layers:
+            h = layer(h)
+        return self.head(h)
+
+
+class Convolutions(nn.Module):
+    """Layers with buffers, changes in place and two results."""
+
+    class Layer(nn.Module):
+        """Convolution, norm, activation in place."""
+
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv1d(width, width, 3, padding=1), nn.BatchNorm1d(width)
+
+        def forward(self, x: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+            """[B, width, L] twice."""
+            h = torch.relu_(self.norm(self.conv(x))) * scale
+            return x + h, h
+
+    def __init__(self, layers: int = 3, width: int = 8) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(self.Layer(width) for _ in range(layers)))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """[B, width, L] -> the last layer's results."""
+        h = x
+        for layer in self.layers:
+            x, h = layer(x, scale=0.5)
+        return {"x": x, "h": h}
+
+
+def step(model: nn.Module, sample: Tensor) -> tuple[int, list[Tensor], Tensor]:
+    """One step from the same random state: bytes at the worst moment, gradients, and the random state after it."""
+    torch.manual_seed(3)
+    model.zero_grad(set_to_none=True)
+    memory = LiveMemory()
+    memory.ignore((list(model.parameters()), list(model.buffers()), sample))
+    with memory:
+        result = model(sample)
+        values = result.values() if isinstance(result, dict) else [result]
+        sum(value.float().sum() for value in values).backward()
+    weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+    return memory.peak + weights, [p.grad.clone() for p in model.parameters()], torch.get_rng_state()
