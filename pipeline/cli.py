@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -150,9 +151,63 @@ def info_cli(as_json: JsonOption = False) -> None:
     typer.echo(json.dumps(facts, ensure_ascii=False) if as_json else _table(facts))
 
 
+ConfigArgument = Annotated[Path, typer.Argument(help="TOML file with the recipe.", show_default=False)]
+OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command("prepare-text", context_settings=OVERRIDES)
+def prepare_text_cli(
+    context: typer.Context,
+    config: ConfigArgument,
+    force: Annotated[bool, typer.Option("--force", "-F", help="Replace a folder that exists.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Clean raw text, train a vocabulary, and write the text as word-pieces for train-encoder.
+
+    Any setting of the recipe can be given after it: --vocabulary.size 16000.
+    """
+    with _reported("nothing was written"):
+        from ..corpora.prepare_text import describe, prepare_text
+
+        report = prepare_text(config, context.args, force=force)
+    typer.echo(json.dumps(report, ensure_ascii=False) if as_json else describe(report))
+
+
+@app.command("train-encoder", context_settings=OVERRIDES)
+def train_encoder_cli(
+    context: typer.Context,
+    config: ConfigArgument,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Pretrain an encoder on prepared text, on one device or under torchrun.
+
+    Any setting of the recipe can be given after it: --schedule.steps 1000.
+    """
+    with _reported("go on with --resume"):
+        from ..models.train_encoder import describe, train_encoder
+
+        row = train_encoder(config, context.args, resume=resume, report=_on_stderr(describe))
+    if as_json and _is_first_rank():
+        typer.echo(json.dumps(row))
+
+
+def _on_stderr(describe: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], None]:
+    return lambda row: typer.echo(describe(row), err=True)
+
+
+def _is_first_rank() -> bool:
+    """Whether this process speaks for all that torchrun started: each of them meets the same errors."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
-def _reported() -> Iterator[None]:
-    """Give errors and warnings one line on standard error, and the exit status that belongs to them."""
+def _reported(interrupted: str = "files that were complete are kept, see run.json") -> Iterator[None]:
+    """Give errors and warnings one line on standard error, and the exit status that belongs to them.
+
+    interrupted (str): What an interrupted command leaves.
+    YIELDS (None)
+    """
     from .sources import UsageError
 
     with warnings.catch_warnings():
@@ -172,13 +227,14 @@ def _reported() -> Iterator[None]:
         except (OSError, ValueError, RuntimeError) as error:
             _fail(error, FAILED)
         except KeyboardInterrupt:
-            typer.echo("interrupted: files that were complete are kept, see run.json", err=True)
+            typer.echo(f"interrupted: {interrupted}", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
 
 def _fail(error: Exception, status: int) -> None:
     lines = str(error).strip().split("\n")
-    typer.echo(f"error: {lines[0]}", err=True)
+    if _is_first_rank():
+        typer.echo(f"error: {lines[0]}", err=True)
     raise typer.Exit(status) from None
 
 

@@ -10,13 +10,14 @@ import samarkand
 
 ROOT = Path(samarkand.__file__).parent
 GROUND = {"errors", "compression"}
-# What each floor may import, beside itself and the ground. `corpora` tokenizes with `samarkand.blank` alone.
+# What each floor may import, beside itself and the ground. `corpora` stands beside `pipeline`, and imports nothing of
+# it: the command line is its only door there, and it tokenizes with `samarkand.blank`.
 BELOW = {
     "engine": set(),
     "models": {"engine"},
     "components": {"engine", "models"},
-    "pipeline": {"engine", "models", "components", ""},
-    "corpora": {""},
+    "pipeline": {"engine", "models", "components", "corpora", ""},
+    "corpora": {"models", ""},
 }
 MODULES = [path for floor in BELOW for path in sorted((ROOT / floor).glob("*.py"))]
 

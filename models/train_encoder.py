@@ -1,0 +1,94 @@
+"""Masked-LM pretraining of a transformer encoder.
+
+`python -m samarkand.models.train_encoder CONFIG [--resume] [--section.key value ...]`, plain or under `torchrun`,
+reads what `samarkand prepare-text CONFIG` wrote, and writes a folder that `transformers` and
+`samarkand.TransformerEncoder.v1` load. It needs torch, transformers, numpy and safetensors.
+
+All chance comes from the seed and the number of the step, so that a training that was stopped and resumed takes
+the same steps as one that never was.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..errors import Errors
+from .checkpoints import checkpoints
+from .encoder_settings import PREPARATION, EncoderSettings
+from .encoder_trainer import EncoderTrainer, Row
+from .process_group import joined_ranks
+from .settings import load_settings
+
+
+def train_encoder(
+    config: Path, overrides: Sequence[str] = (), *, resume: bool = False, report: Callable[[Row], None] | None = None
+) -> Row:
+    """Pretrain an encoder.
+
+    config (Path): TOML file of `EncoderSettings`.
+    overrides (Sequence[str]): `--section.key value` words.
+    resume (bool): Whether to go on from the last checkpoint.
+    report (Optional[Callable]): Takes each line of the log, in the first rank.
+    RETURNS (dict): The last line of the log.
+    RAISES (ValueError): S730 to S732 for the settings, S735 and S736 for the text, S737 to S742 for what keeps the
+        training from starting.
+    RAISES (RuntimeError): S740 when the loss is no number any more.
+    """
+    settings = load_settings(EncoderSettings, config, overrides, others=PREPARATION)
+    with joined_ranks() as ranks:
+        output = Path(settings.output)
+        found = checkpoints(output / "checkpoints")
+        if resume and not found:
+            raise ValueError(Errors.S737.format(path=output / "checkpoints"))
+        if not resume and (found or (output / "encoder").exists()):
+            raise ValueError(Errors.S741.format(path=output))
+        trainer = EncoderTrainer(settings, ranks, report)
+        if resume:
+            trainer.load(found[-1])
+        return trainer.run()
+
+
+def describe(row: Row) -> str:
+    """RETURNS (str): A line of the log in words."""
+    parts = [f"step {row['step']:,}", f"loss {row['loss']:.4f}", f"{row['pieces'] / 1e6:,.1f} M pieces"]
+    parts += [f"{row['pieces_per_second']:,} pieces/s", f"{row['memory_mb']:,} MB", f"{row['left']:,} s left"]
+    parts += [f"{row['share_of_peak']:.1%} of peak"] if "share_of_peak" in row else []
+    parts += [f"held-out {row['held_out']['mean']:.4f}"] if row.get("held_out") else []
+    return ", ".join(parts)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Command line, see the module's docstring.
+
+    arguments (Sequence[str]): Its words.
+    RETURNS (int): Exit status: 0 for done, 1 for an error, 2 for a wrong call, 130 when interrupted.
+    """
+    words = [word for word in arguments if word != "--resume"]
+    if not words or words[0].startswith("-"):
+        print(__doc__, file=sys.stderr)
+        return 2
+    # Every rank meets the same error; one line is enough.
+    is_first = os.environ.get("RANK", "0") == "0"
+    try:
+        train_encoder(
+            Path(words[0]),
+            words[1:],
+            resume="--resume" in arguments,
+            report=lambda row: print(describe(row), file=sys.stderr, flush=True),
+        )
+    except (OSError, ValueError, RuntimeError) as err:
+        if is_first:
+            print(f"error: {str(err).strip().splitlines()[0]}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        if is_first:
+            print("interrupted: go on with --resume", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
