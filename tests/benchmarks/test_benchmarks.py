@@ -26,6 +26,7 @@ QUICK = {
     "offsets": [[]],
     "encoder_choice": [[]],
     "optimizers": [[]],
+    "parallel": [[]],
     "recompute": [[]],
     "convergence": [["--optimizer", "torch/AdamW", "samarkand/Adapprox"]],
 }

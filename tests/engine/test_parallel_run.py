@@ -1,0 +1,150 @@
+"""Training on several processes: the losses of one, also after a kill and a resume at another world size."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+from parallel_model import (
+    LENGTH,
+    ROWS,
+    STEPS,
+    batches,
+    do_job,
+    make_model,
+    make_optimizer,
+    make_trainer,
+    mean_loss,
+    reference_losses,
+    run_jobs,
+)
+from samarkand.engine import ParallelPlan, parallelize
+
+
+@pytest.fixture(scope="module")
+def expected() -> list[float]:
+    """Losses of plain training in this process."""
+    return reference_losses()
+
+
+def _assert_same(losses: list[float], expected: list[float]) -> None:
+    assert losses == pytest.approx(expected, abs=1e-5, rel=0)
+
+
+def test_one_process_trains_as_ever_and_leaves_the_model_alone(expected):
+    model = make_model()
+    before = copy.deepcopy(model.state_dict())
+    inputs = (torch.empty(ROWS, LENGTH, dtype=torch.long, device="meta"),)
+    trainer = parallelize(model, inputs, mean_loss, optimizer=make_optimizer)
+    _assert_same([trainer.step(*batch) for batch in batches()], expected)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert set(trainer.tensors()) == {name for name, _ in model.named_parameters()}
+    with pytest.raises(ValueError, match=r"\[S722\] A batch of 6 rows"):
+        trainer.step(torch.zeros(6, LENGTH, dtype=torch.long), torch.zeros(6, LENGTH, dtype=torch.long))
+
+
+def test_a_pipeline_then_data_parallel_have_the_same_losses(expected, tmp_path):
+    saved = str(tmp_path / "saved")
+    tight = {"degrees": (1, 1, 2), "budget": 4.4e5, "schedule": "pre-recompute"}
+    wide = {"degrees": (2, 1, 1), "micro_batches": 2}
+    jobs = [{"options": tight, "at": 40, "save": saved}, {"options": wide, "load": saved}]
+    losses, plans, codes = run_jobs(tmp_path / "run", 2, jobs)
+    assert codes == [0, 0]
+    assert ParallelPlan.from_json(plans[0]).recomputed[0] > 0
+    _assert_same(losses[0], expected)
+    _assert_same(losses[1], expected[40:])
+
+
+def test_a_killed_pipeline_resumes_in_one_process(expected, tmp_path):
+    saved = str(tmp_path / "saved")
+    job = {"options": {"degrees": (1, 1, 2)}, "at": 10, "save": saved, "die": 14}
+    losses, _, codes = run_jobs(tmp_path / "run", 2, [job])
+    assert losses == []
+    assert codes[1] == 9
+    assert codes[0] not in (0, None)
+    trainer, losses = do_job({"load": saved})
+    assert trainer.steps == STEPS
+    _assert_same(losses, expected[10:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("world", "options"),
+    [
+        (2, {"degrees": (2, 1, 1)}),
+        (2, {"degrees": (1, 2, 1)}),
+        (4, {"degrees": (2, 1, 2)}),
+        (4, {"degrees": (1, 2, 2)}),
+        (4, {"degrees": (2, 2, 1)}),
+        (4, {"degrees": (1, 1, 4), "schedule": "shifted", "micro_batches": 8}),
+        (3, {"degrees": (1, 1, 3), "schedule": "last-without-recompute", "budget": 3.5e5}),
+    ],
+)
+def test_every_kind_of_parallelism_has_the_same_losses(world, options, expected, tmp_path):
+    saved = str(tmp_path / "saved")
+    losses, _, codes = run_jobs(tmp_path / "run", world, [{"options": options, "at": 30, "save": saved}])
+    assert codes == [0] * world
+    _assert_same(losses[0], expected)
+    _assert_same(do_job({"load": saved})[1], expected[30:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("degrees", [(2, 1, 2), (1, 2, 2), (4, 1, 1)])
+def test_one_process_resumes_on_four(degrees, expected, tmp_path):
+    saved = str(tmp_path / "saved")
+    do_job({"until": 30, "at": 30, "save": saved})
+    job = {"options": {"degrees": degrees}, "load": saved}
+    losses, _, codes = run_jobs(tmp_path / "run", 4, [job])
+    assert codes == [0] * 4
+    _assert_same(losses[0], expected[30:])
+
+
+def test_incomplete_checkpoints_change_nothing(tmp_path):
+    do_job({"until": 2, "at": 2, "save": str(tmp_path / "saved")})
+    trainer = make_trainer()
+    before = {name: tensor.clone() for name, tensor in trainer.state_dict().items()}
+    (shard,) = (tmp_path / "saved").glob("*.distcp")
+    content = shard.read_bytes()
+    for spoil in (shard.unlink, lambda: shard.write_bytes(content[:-100]), (tmp_path / "saved/.metadata").unlink):
+        spoil()
+        with pytest.raises(ValueError, match=r"\[S725\].*(distcp|\.metadata) missing"):
+            trainer.load(tmp_path / "saved")
+    after = trainer.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_checkpoints_of_another_model_are_refused(tmp_path):
+    do_job({"until": 1, "at": 1, "save": str(tmp_path / "saved")})
+    inputs = (torch.empty(4, LENGTH, dtype=torch.long, device="meta"),)
+    model = make_model()
+    model.encoder.layers = model.encoder.layers[:3]
+    model.positions = torch.nn.Parameter(torch.zeros(LENGTH + 1, 32))
+    with pytest.raises(ValueError, match=r"\[S726\].*layers\.3.* unexpected; model\.positions.* of another shape"):
+        parallelize(model, inputs, mean_loss, optimizer=torch.optim.SGD).load(tmp_path / "saved")
+
+
+def test_a_failed_save_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    trainer, _ = do_job({"until": 1, "at": 1, "save": str(tmp_path / "saved")})
+    trainer.steps = 5
+
+    def fail(state: dict, checkpoint_id: object, no_dist: bool) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dcp, "save", fail)
+        with pytest.raises(OSError, match="disk full"):
+            trainer.save(tmp_path / "saved")
+    trainer.load(tmp_path / "saved")
+    assert trainer.steps == 1
+    # A process that died between the two renames of a second save.
+    shutil.move(tmp_path / "saved", tmp_path / "saved.old")
+    trainer.steps = 7
+    trainer.load(tmp_path / "saved")
+    assert trainer.steps == 1
+    trainer.save(tmp_path / "saved")
+    trainer.save(tmp_path / "saved")
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]

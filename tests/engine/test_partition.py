@@ -1,0 +1,183 @@
+"""Tracing, costs and partitions."""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from parallel_model import LENGTH, TinyModel, make_model, mean_loss
+from samarkand.engine.graph_costs import Machine, Unit, find_units
+from samarkand.engine.graph_trace import trace
+from samarkand.engine.partition import Memory, balanced_bounds, naive_bounds, partition, split, stage_cost
+from samarkand.engine.schedules import SCHEDULES, build_schedule
+from samarkand.engine.stage_module import StageModule
+from samarkand.engine.stage_recompute import recompute_now, run_recomputed
+from samarkand.engine.tied_gradients import shared_parameters
+from torch import Tensor, nn
+
+PIECES = torch.randint(0, 50, (2, LENGTH), generator=torch.Generator().manual_seed(0))
+MACHINE = Machine(latency=0.0)
+
+
+def _units(model: nn.Module, inputs: Tensor, inside_blocks: bool = False) -> tuple[Unit, ...]:
+    return find_units(model, trace(model, (inputs,), inside_blocks=inside_blocks), MACHINE)
+
+
+@pytest.mark.parametrize("inside_blocks", [False, True])
+@pytest.mark.parametrize(("cuts", "recomputed"), [((), 0), ((2,), 0), ((2,), 2), ((1, 3), 1), ((1, 2, 3, 4), 1)])
+def test_stages_in_turn_are_the_model(cuts, recomputed, inside_blocks):
+    model = make_model()
+    expected = model(PIECES)
+    mean_loss(expected, PIECES).backward()
+    traced = trace(model, (PIECES,), inside_blocks=inside_blocks)
+    units = find_units(model, traced, MACHINE)
+    bounds = (0, *cuts, len(units))
+    values, grads = (), {}
+    stages = [StageModule(model, traced, units, b, recomputed, torch.device("cpu")) for b in pairwise(bounds)]
+    for stage in stages:
+        values = stage(*values, **({"input_0": PIECES} if stage.inputs else {}))
+    assert torch.equal(values[0], expected)
+    mean_loss(values[0], PIECES).backward()
+    first = {id(p): name for name, p in model.named_parameters()}
+    names = {name: first[id(p)] for name, p in model.named_parameters(remove_duplicate=False)}
+    for stage in stages:
+        for name, parameter in stage.named_parameters():
+            grads[names[name]] = grads.get(names[name], 0) + parameter.grad
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(grads.pop(name), parameter.grad, atol=1e-6, rtol=1e-5)
+    assert not grads
+
+
+@pytest.mark.parametrize("inside_blocks", [False, True])
+@pytest.mark.parametrize("stages", [2, 3, 4])
+def test_every_parameter_is_in_one_stage_or_shared(stages, inside_blocks):
+    model = TinyModel()
+    units = _units(model, PIECES, inside_blocks)
+    bounds = partition(units, build_schedule("1f1b", stages, 8), Memory(), MACHINE).bounds
+    found = [name for i, j in pairwise(bounds) for name in {n for unit in units[i:j] for n in unit.parameters}]
+    assert set(found) == {name for name, _ in model.named_parameters()}
+    shared = shared_parameters(units, bounds)
+    assert shared == {"embedding.weight": (0, stages - 1)}
+    assert sorted(found) == sorted([*{*found}, *shared])
+
+
+def test_no_weights_are_needed():
+    with torch.device("meta"):
+        model = TinyModel(layers=3, width=4096, vocabulary=100_000)
+    units = _units(model, torch.empty(4, LENGTH, dtype=torch.long, device="meta"))
+    assert [unit.name for unit in units] == ["embedding", *(f"encoder.layers.{i}" for i in range(3)), "head"]
+    assert units[0].parameters == {"embedding.weight": 4 * 4096 * 100_000, "positions": 4 * 4096 * LENGTH}
+    # A multiplication and an addition for each weight: 4 w^2 of attention, 4 w^2 of the network, and the attention.
+    rows, width = 4 * LENGTH, 4096
+    assert units[1].forward * MACHINE.flops == 2 * rows * 8 * width**2 + 4 * rows * LENGTH * width
+    assert units[1].sends == units[1].inputs == 4 * rows * width
+
+
+class Odd(nn.Module):
+    """Blocks that pass a value around, one changed in place, and one that no gradient can cross."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Values [rows, 4] -> values [rows, 4]."""
+        x = self.blocks[0](x)
+        if self.kind == "value" and x.sum() > 0:
+            return x
+        kept = x if self.kind == "in place" else x.argmax(-1, keepdim=True) if self.kind == "integer" else x.relu()
+        x = self.blocks[2](self.blocks[1](x))
+        kept = kept.mul_(2) if self.kind == "in place" else kept
+        return self.blocks[3](x + kept)
+
+
+@pytest.mark.parametrize(("kind", "cuts"), [("skip", [1, 3]), ("in place", [3]), ("integer", [3])])
+def test_cuts_go_where_they_may(kind, cuts):
+    units = _units(Odd(kind), torch.ones(2, 4))
+    starts = [unit.name for unit in units[1:]]
+    assert starts == [f"blocks.{i}" for i in cuts]
+
+
+def test_values_that_steer_are_refused():
+    with pytest.raises(ValueError, match=r"\[S723\].*reads the value of blocks_0"):
+        trace(Odd("value"), (torch.ones(2, 4),))
+
+
+def _rows(seconds: list[float], saved: int = 0, inputs: int = 0) -> list[Unit]:
+    return [Unit(f"block.{i}", s, 2 * s, {f"{i}": 4}, inputs, saved) for i, s in enumerate(seconds)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=4, max_size=8), st.integers(2, 4), st.sampled_from([1e9, 150.0, 60.0]))
+def test_dynamic_programming_finds_what_brute_force_finds(seconds, stages, budget):
+    units, memory = _rows(seconds, saved=10, inputs=1), Memory(budget)
+    schedule = build_schedule("1f1b", stages, 8)
+
+    def worst(bounds: tuple[int, ...]) -> tuple[float, float]:
+        return max(stage_cost(units[i:j], p, schedule, memory) for p, (i, j) in enumerate(pairwise(bounds)))
+
+    every = ((0, *inner, len(units)) for inner in combinations(range(1, len(units)), stages - 1))
+    assert worst(balanced_bounds(units, schedule, memory)) == min(map(worst, every))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0.5, 9), min_size=8, max_size=16), st.integers(2, 6), st.sampled_from(SCHEDULES))
+def test_never_slower_than_naive_stages(seconds, stages, name):
+    units, schedule = _rows(seconds), build_schedule(name, stages, 8)
+    naive = split(units, naive_bounds(units, stages), schedule, Memory(), MACHINE)
+    assert partition(units, schedule, Memory(), MACHINE).simulation.makespan <= naive.simulation.makespan
+
+
+@pytest.fixture(scope="module")
+def units_of_24_layers() -> tuple[Unit, ...]:
+    """Half blocks of a transformer."""
+    with torch.device("meta"):
+        model = TinyModel(layers=24, width=1024, vocabulary=20_000)
+    return _units(model, torch.empty(64, LENGTH, dtype=torch.long, device="meta"), inside_blocks=True)
+
+
+@pytest.mark.parametrize("stages", [2, 4, 6, 8])
+def test_stages_of_a_transformer_of_24_layers_are_balanced(stages, units_of_24_layers):
+    units, schedule = units_of_24_layers, build_schedule("1f1b", stages, 2 * stages)
+    found = partition(units, schedule, Memory(), MACHINE)
+    naive = split(units, naive_bounds(units, stages), schedule, Memory(), MACHINE)
+    assert found.balance <= 1.1
+    assert found.balance <= naive.balance
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 6), st.sampled_from(SCHEDULES), st.integers(100, 2000))
+def test_early_stages_recompute_more(stages, name, budget):
+    units, schedule = _rows([1.0] * 4 * stages, saved=30, inputs=2), build_schedule(name, stages, 12)
+    found = split(units, naive_bounds(units, stages), schedule, Memory(budget), MACHINE)
+    ratios = found.ratios
+    assert all(a >= b for a, b in pairwise(ratios))
+    for stage, (ratio, times) in enumerate(zip(ratios, found.times)):
+        held, kept, count = schedule.in_flight(stage), 8, 4
+        least = (held * 128 + times.static - budget) / (held * (128 - kept))
+        if 0 < ratio < 1:
+            assert ratio >= least
+            # One block fewer would not fit, with what is rebuilt at once counted in.
+            assert held * (128 - (ratio * count - 1) * 30) + (ratio * count - 1) * 30 + times.static > budget
+
+
+def test_what_is_recomputed_ahead_is_not_done_again():
+    calls = []
+
+    def function(x: Tensor) -> Tensor:
+        calls.append(1)
+        return x.sin().exp().sin()
+
+    x = torch.randn(5, requires_grad=True)
+    result, entrance = run_recomputed(function, x)
+    with recompute_now([entrance]):
+        assert len(calls) == 2
+        result.sum().backward()
+    assert len(calls) == 2
+    grad = x.grad.clone()
+    function(y := x.detach().requires_grad_()).sum().backward()
+    assert torch.equal(grad, y.grad)
