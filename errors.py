@@ -225,6 +225,7 @@ class Errors(metaclass=_Coded):
         "No plan fits {budget}: to recompute every layer takes {least} with weights and gradients. Raise the budget, "
         "or make the batches smaller."
     )
+    S755 = "The plan {planner!r} takes {needed}, and the budget is {budget}: choose 'mix', or raise the budget."
     S720 = (
         "{world} processes do not split into data {dp} x tensor {tp} x pipeline {pp}: {reason}. "
         "Change the number of processes, or degrees (a tuple, null for what may be chosen)."

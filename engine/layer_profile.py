@@ -15,7 +15,7 @@ from torch.utils.checkpoint import SAC_IGNORED_OPS
 
 from .live_memory import LiveMemory
 from .recompute_policy import DEMAND, KEEP, LayerPolicy
-from .recompute_region import observed_region
+from .recompute_region import RegionPlan, observed_region
 from .stage_costs import LAYER_INPUT, LayerCosts, Operator
 
 # Of several measurements of a time the least counts: the others were disturbed.
@@ -27,17 +27,20 @@ _COLLECTIVES = ("_c10d_functional", "c10d", "c10d_functional", "_c10d_functional
 class LayerProfile:
     """A measured layer.
 
-    costs (LayerCosts): Its costs; operators that allocate nothing are not among them.
-    places (tuple[int, ...]): Number of each operator in the order of dispatch, as `run_region` takes them.
-    held (tuple[int, ...]): Bytes of each operator's output that the backward pass reads, 0 when it reads none.
+    costs (LayerCosts): Its costs; operators that allocate nothing are not among them. The size of an operator is what
+        it takes to keep it for others: 0 when the backward pass reads nothing of it.
+    places (tuple[int, ...]): Number of each operator in the order of dispatch, as `RegionPlan` takes them.
+    kept (tuple[tuple[bool, ...], ...]): Which tensors of its output it takes to keep it.
+    held (int): Bytes that the backward pass reads, the layer's input apart.
     changed (frozenset[int]): Operators whose output is changed in place, which cannot be kept by itself.
     random (tuple[int, ...]): Operators that draw random numbers. Of two, the later cannot be recomputed while the
-        earlier is kept: it would draw other ones.
+        earlier is not: it would draw other ones.
     """
 
     costs: LayerCosts
     places: tuple[int, ...]
-    held: tuple[int, ...]
+    kept: tuple[tuple[bool, ...], ...]
+    held: int
     changed: frozenset[int]
     random: tuple[int, ...]
 
@@ -50,12 +53,28 @@ class LayerProfile:
         choices = list(policy.choices)
         if all(choice == KEEP for choice in choices):
             return policy
-        for i in self.changed:
-            choices[i] = DEMAND if choices[i] == KEEP else choices[i]
-        rebuilt = [i for i in self.random if choices[i] != KEEP]
-        for i in self.random[: self.random.index(rebuilt[-1])] if rebuilt else ():
-            choices[i] = DEMAND if choices[i] == KEEP else choices[i]
-        return LayerPolicy(tuple(choices))
+        operators = self.costs.operators
+        again = {i for i, choice in enumerate(choices) if choice != KEEP} | self.changed
+        while True:
+            drawn = [i for i in self.random if i in again]
+            more = {i for i in self.random if drawn and i < drawn[-1]}
+            more |= {i for j in again for i in operators[j].inputs if i != LAYER_INPUT and not operators[i].size}
+            if more <= again:
+                break
+            again |= more
+        return LayerPolicy(tuple(DEMAND if i in again and c == KEEP else c for i, c in enumerate(choices)))
+
+    def region(self, policy: LayerPolicy) -> RegionPlan | None:
+        """What a policy that can be carried out means for the region; None when it keeps everything."""
+        choices = list(enumerate(policy.choices))
+        if all(choice == KEEP for _, choice in choices):
+            return None
+        kept = [i for i, choice in choices if choice == KEEP]
+        return RegionPlan(
+            {self.places[i]: self.kept[i] for i in kept if self.costs.operators[i].size},
+            frozenset(self.places[i] for i in kept if not self.costs.operators[i].size),
+            early=any(choice >= 0 for _, choice in choices),
+        )
 
 
 def repeated_layers(model: nn.Module) -> list[str]:
@@ -105,7 +124,8 @@ def profile_layer(layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Laye
     return LayerProfile(
         costs,
         places=tuple(call.place for call in best.calls),
-        held=tuple(best.held(i) for i in range(len(best.calls))),
+        kept=tuple(tuple(map(best.is_needed, call.storages)) for call in best.calls),
+        held=sum(best.packed.values()),
         changed=frozenset(i for i, call in enumerate(best.calls) if call.changed),
         random=tuple(i for i, call in enumerate(best.calls) if call.random),
     )
@@ -140,12 +160,12 @@ class preserved:
 
 @dataclass
 class _Call:
-    """An operator that was dispatched."""
+    """An operator that was dispatched; `storages` has a key for each leaf of its output, 0 for none."""
 
     name: str
     place: int
-    size: int
-    inputs: tuple[int, ...]
+    storages: tuple[int, ...]
+    inputs: set[int]
     collective: bool
     random: bool
     changed: bool = False
@@ -158,11 +178,14 @@ class _Recorder(TorchDispatchMode):
         super().__init__()
         self.calls: list[_Call] = []
         self.seconds: list[float] = []
-        self._packed: dict[int, int] = {}
+        # Bytes of the storages that the backward pass reads, and those that other operators read.
+        self.packed: dict[int, int] = {}
+        self._read: set[int] = set()
         self.backward_seconds, self.working_size = 0.0, 0
         self._place = 0
         # Which call a storage is of, and the storages themselves: while they live, no other has their address.
         self._makers: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}
         self._alive: list[torch.UntypedStorage] = []
 
     @classmethod
@@ -186,15 +209,24 @@ class _Recorder(TorchDispatchMode):
 
     def operators(self, seconds: list[float]) -> tuple[Operator, ...]:
         """The operators; those after the last one that the backward pass reads are never recomputed."""
-        last = max((self._makers[key] for key in self._packed), default=-1)
+        last = max((self._makers[key] for key in self.packed), default=-1)
         return tuple(
-            Operator(call.name, seconds[i] if i <= last else 0.0, call.size, call.inputs, call.collective)
+            Operator(
+                call.name,
+                seconds[i] if i <= last else 0.0,
+                sum(self._sizes[key] for key in {*call.storages} if self.is_needed(key)),
+                tuple(sorted(call.inputs)),
+                call.collective,
+            )
             for i, call in enumerate(self.calls)
         )
 
-    def held(self, call: int) -> int:
-        """Bytes of a call's output that the backward pass reads."""
-        return sum(size for key, size in self._packed.items() if self._makers[key] == call)
+    def is_needed(self, key: int) -> bool:
+        """Whether a storage has to be kept for its operator not to run again."""
+        if key in self.packed:
+            return True
+        beside = self.calls[self._makers[key]].storages if key in self._makers else ()
+        return key in self._read and any(other in self.packed for other in beside)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in SAC_IGNORED_OPS:
@@ -204,19 +236,24 @@ class _Recorder(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         seconds = _now(tensors) - began
         old = {t.untyped_storage()._cdata for t in tensors}
-        fresh = {t.untyped_storage()._cdata: t.untyped_storage() for t in tree_leaves(out) if isinstance(t, Tensor)}
-        fresh = {key: storage for key, storage in fresh.items() if key not in old}
+        storages = [t.untyped_storage() if isinstance(t, Tensor) else None for t in tree_leaves(out)]
+        fresh = {s._cdata: s for s in storages if s is not None and s._cdata not in old}
         random = torch.Tag.nondeterministic_seeded in func.tags
+        inputs = {self._maker(t) for t in tensors}
         if fresh:
             self._makers |= dict.fromkeys(fresh, len(self.calls))
+            self._sizes |= {key: storage.nbytes() for key, storage in fresh.items()}
             self._alive += fresh.values()
-            size = sum(storage.nbytes() for storage in fresh.values())
-            inputs = tuple(sorted({self._maker(t) for t in tensors}))
-            self.calls.append(_Call(str(func), self._place, size, inputs, func.namespace in _COLLECTIVES, random))
+            self._read |= old
+            keys = tuple(0 if storage is None else storage._cdata for storage in storages)
+            collective = func.namespace in _COLLECTIVES
+            self.calls.append(_Call(str(func), self._place, keys, inputs, collective, random))
             self.seconds.append(seconds)
         elif func._schema.is_mutable and (maker := self._maker(tensors[0])) != LAYER_INPUT:
             call = self.calls[maker]
             call.changed, call.random = True, call.random or random
+            call.inputs |= {i for i in inputs if i < maker}
+            self._read |= old
             self.seconds[maker] += seconds
         self._place += 1
         return out
@@ -227,7 +264,7 @@ class _Recorder(TorchDispatchMode):
     def _pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata in self._makers:
-            self._packed[storage._cdata] = storage.nbytes()
+            self.packed[storage._cdata] = storage.nbytes()
         return tensor
 
 

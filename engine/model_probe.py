@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from .layer_profile import preserved, signature
 from .live_memory import LiveMemory
-from .recompute_region import run_region
+from .recompute_region import RegionPlan, run_region
 
 # Layers of one kind have the same weights' shapes and were called with the same arguments' shapes.
 Kind = tuple
@@ -93,7 +93,7 @@ def _watched(watch: _Watch, i: int, name: str, layer: nn.Module, forward: Callab
     kind = signature(layer), str(call)
     watch.probe.kinds[name] = kind
     watch.probe.calls.setdefault(kind, tree_map_only(Tensor, _detached, (args, kwargs)))
-    result = run_region(forward, frozenset(), False, *args, **kwargs)
+    result = run_region(forward, RegionPlan(), *args, **kwargs)
     watch.forward()
     for tensor in tree_leaves(result):
         if isinstance(tensor, Tensor) and tensor.requires_grad:

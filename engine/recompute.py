@@ -14,13 +14,15 @@ from ..errors import Errors
 from .byte_sizes import format_size, parse_size
 from .layer_profile import LayerProfile, profile_layer, repeated_layers
 from .model_probe import ModelProbe, probe_model
-from .recompute_policy import KEEP, LayerPolicy, keep_all, policy_cost, rebuild_all
-from .recompute_region import Regions
+from .recompute_policy import LayerPolicy, keep_all, policy_cost, policy_sizes, rebuild_all, rebuild_named
+from .recompute_region import RegionPlan, Regions
 from .recompute_solver import PLANNERS
 from .stage_costs import LayerCosts, StageCosts
 
 # Times that a planner is asked.
 ATTEMPTS = 4
+# In the names of the operators of an attention.
+ATTENTION = ("softmax", "bmm", "scaled_dot_product")
 
 
 @dataclass(frozen=True)
@@ -28,15 +30,13 @@ class LayerPlan:
     """What one layer does.
 
     name (str): The layer.
-    keep (Optional[frozenset[int]]): Operators that it keeps, by number; None when it recomputes nothing.
-    early (bool): It recomputes as soon as the gradient of its result is known.
+    region (Optional[RegionPlan]): What it keeps; None when it recomputes nothing.
     kept, rebuilt (int): Bytes held from forward to backward pass beside its input, and bytes recomputed.
     seconds (float): Time that it recomputes for.
     """
 
     name: str
-    keep: frozenset[int] | None
-    early: bool
+    region: RegionPlan | None
     kept: int
     rebuilt: int
     seconds: float
@@ -68,13 +68,10 @@ class RecomputePlan:
         model (Module): The model, or another one of the same layers.
         RETURNS (Regions): What was done; `remove()` undoes it.
         """
-        return Regions(
-            model,
-            {layer.name: None if layer.keep is None else (layer.keep, layer.early) for layer in self.layers},
-        )
+        return Regions(model, {layer.name: layer.region for layer in self.layers})
 
     def __str__(self) -> str:
-        recomputing = [layer for layer in self.layers if layer.keep is not None]
+        recomputing = [layer for layer in self.layers if layer.region is not None]
         rebuilt = format_size(sum(layer.rebuilt for layer in recomputing))
         return (
             f"{len(recomputing)} of {len(self.layers)} layers recompute {rebuilt} in "
@@ -108,7 +105,7 @@ def plan_recompute(
     static (int): Bytes of anything else that is held, such as the state of an optimizer.
     RETURNS (RecomputePlan): The plan.
     RAISES (ValueError): S751 for a size that cannot be read, S752 for an unknown planner, S753 when the model has no
-        layers that repeat, S754 when no plan fits.
+        layers that repeat, S754 when no plan fits, S755 when "none" or "selective" does not.
     """
     size = parse_size(budget)
     if planner not in PLANNERS:
@@ -142,11 +139,21 @@ def _policies(
         least = format_size(static + probe.peak())
         raise ValueError(Errors.S754.format(budget=format_size(budget), least=least))
     nothing = [keep_all(layer) for layer in layers]
-    if planner == "full" or slack(nothing) >= 0:
-        return everything if planner == "full" else nothing
+    if planner in ("none", "full", "selective"):
+        fixed = {
+            "none": nothing,
+            "full": everything,
+            "selective": [_without_attention(profile) for profile in measured],
+        }
+        if slack(fixed[planner]) < 0:
+            needed = format_size(budget - slack(fixed[planner]))
+            raise ValueError(Errors.S755.format(planner=planner, needed=needed, budget=format_size(budget)))
+        return fixed[planner]
+    if slack(nothing) >= 0:
+        return nothing
     # What is there beside the layers' own activations when these are all recomputed.
     inputs = sum(layer.input_size for layer in layers)
-    beside = max(0, probe.peak() - inputs - max(sum(p.held) + p.costs.working_size for p in measured))
+    beside = max(0, probe.peak() - inputs - max(p.held + p.costs.working_size for p in measured))
     stage = StageCosts(layers, static_size=static + beside, slowdown=1.0)
     best, room = _without_need(measured, everything, slack), budget
     for _ in range(ATTEMPTS):
@@ -161,6 +168,12 @@ def _policies(
             break
         best = min(best, _without_need(measured, policies, slack), key=lambda found: _total(layers, found))
     return best
+
+
+def _without_attention(profile: LayerProfile) -> LayerPolicy:
+    """Recompute the attention's scores and weights and what is made of them, as Megatron-LM does."""
+    names = {op.name for op in profile.costs.operators if any(word in op.name for word in ATTENTION)}
+    return profile.carried_out(rebuild_named(profile.costs, names))
 
 
 def _peak(measured: Sequence[LayerProfile], policies: Sequence[LayerPolicy], probe: ModelProbe) -> int:
@@ -183,7 +196,7 @@ def _without_need(
     """
 
     def gain(i: int) -> float:
-        room = sum(measured[i].held) - _sizes(measured[i], policies[i])[0]
+        room = measured[i].held - _sizes(measured[i], policies[i])[0]
         return _seconds(measured[i].costs, policies[i]) / max(room, 1)
 
     for i in sorted(range(len(policies)), key=gain, reverse=True):
@@ -194,25 +207,11 @@ def _without_need(
 
 def _sizes(profile: LayerProfile, policy: LayerPolicy) -> tuple[int, int]:
     """Bytes that a layer keeps beside its input, and that it rebuilds."""
-    if _keeps_all(policy):
-        return sum(profile.held), 0
-    choices = list(zip(profile.costs.operators, profile.held, policy.choices))
-    kept = sum(operator.size for operator, _, choice in choices if choice == KEEP)
-    return kept, sum(held for _, held, choice in choices if choice != KEEP)
-
-
-def _keeps_all(policy: LayerPolicy) -> bool:
-    return all(choice == KEEP for choice in policy.choices)
+    return (profile.held, 0) if profile.region(policy) is None else policy_sizes(profile.costs, policy)
 
 
 def _layer_plan(name: str, profile: LayerProfile, policy: LayerPolicy) -> LayerPlan:
-
-    kept, rebuilt = _sizes(profile, policy)
-    if _keeps_all(policy):
-        return LayerPlan(name, None, False, kept, 0, 0.0)
-    keep = frozenset(place for place, choice in zip(profile.places, policy.choices) if choice == KEEP)
-    early = any(choice >= 0 for choice in policy.choices)
-    return LayerPlan(name, keep, early, kept, rebuilt, _seconds(profile.costs, policy))
+    return LayerPlan(name, profile.region(policy), *_sizes(profile, policy), _seconds(profile.costs, policy))
 
 
 def _total(layers: Sequence[LayerCosts], policies: Sequence[LayerPolicy]) -> float:

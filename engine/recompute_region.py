@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils.checkpoint import SAC_IGNORED_OPS, checkpoint
 
 
-def run_region(function: Callable[..., Any], keep: frozenset[int], early: bool, *args: Any, **kwargs: Any) -> Any:
-    """Call a function whose activations are recomputed, through torch's selective checkpointing.
+@dataclass(frozen=True)
+class RegionPlan:
+    """What a region keeps. Operators are counted in the order of dispatch; those not named here run again.
 
-    function (Callable): The function; what is random in it comes out the same again.
-    keep (frozenset[int]): Operators whose output is kept, by their number in the order of dispatch.
+    kept (Mapping[int, tuple[bool, ...]]): Operators whose output is kept, and which of its tensors.
+    skipped (frozenset[int]): Operators of which nothing is needed again: they give memory without contents.
     early (bool): Recompute as soon as the gradient of the result is known, which may still be on its way from another
         process, and not only when the first operator asks.
+    """
+
+    kept: Mapping[int, tuple[bool, ...]] = field(default_factory=dict)
+    skipped: frozenset[int] = frozenset()
+    early: bool = False
+
+
+def run_region(function: Callable[..., Any], plan: RegionPlan, *args: Any, **kwargs: Any) -> Any:
+    """Call a function whose activations are recomputed, through torch's checkpointing.
+
+    function (Callable): The function; what is random in it comes out the same again.
+    plan (RegionPlan): What it keeps.
     RETURNS (Any): What the function returns.
     """
     first: list[_Node] = []
-    contexts = partial(create_selective_checkpoint_contexts, _Keep(keep))
+    contexts = partial(_contexts, plan)
     result = checkpoint(partial(_region, function, first), *args, use_reentrant=False, context_fn=contexts, **kwargs)
-    if early and first:
+    if plan.early and first:
         for tensor in _tensors(result):
             tensor.register_hook(partial(_recompute, first[0]))
             break
@@ -40,16 +55,16 @@ class Regions:
     """Layers whose forward pass is a region; the model is as before once they are removed.
 
     model (Module): The model; its layers get a `forward` of their own, names and weights stay.
-    keeps (dict[str, Optional[tuple[frozenset[int], bool]]]): By name of a layer, `keep` and `early` of `run_region`, or
-        None for a layer that keeps everything.
+    plans (dict[str, Optional[RegionPlan]]): Plan of each layer by name, None for a layer that keeps everything.
     """
 
-    def __init__(self, model: nn.Module, keeps: dict[str, tuple[frozenset[int], bool] | None]) -> None:
-        self._layers = [model.get_submodule(name) for name, keep in keeps.items() if keep is not None]
-        for name, keep in keeps.items():
-            if keep is not None:
+    def __init__(self, model: nn.Module, plans: dict[str, RegionPlan | None]) -> None:
+        self._layers = []
+        for name, plan in plans.items():
+            if plan is not None:
                 layer = model.get_submodule(name)
-                layer.forward = partial(run_region, layer.forward, *keep)
+                layer.forward = partial(run_region, layer.forward, plan)
+                self._layers.append(layer)
 
     def remove(self) -> None:
         """Give the layers their own forward pass again."""
@@ -58,17 +73,86 @@ class Regions:
         self._layers = []
 
 
-class _Keep:
-    """A policy of torch's selective checkpointing that goes by the number of an operator."""
+@dataclass(frozen=True)
+class _Blank:
+    """A tensor of which nothing is needed but its shape."""
 
-    def __init__(self, places: frozenset[int]) -> None:
-        self.places = places
-        self.counts = {False: 0, True: 0}
+    size: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
 
-    def __call__(self, ctx: Any, *_: Any, **__: Any) -> CheckpointPolicy:
-        place = self.counts[ctx.is_recompute]
-        self.counts[ctx.is_recompute] += 1
-        return CheckpointPolicy.MUST_SAVE if place in self.places else CheckpointPolicy.MUST_RECOMPUTE
+    @classmethod
+    def of(cls, tensor: Tensor) -> _Blank:
+        return cls(tensor.size(), tensor.stride(), tensor.dtype, tensor.device)
+
+    def tensor(self) -> Tensor:
+        return torch.empty_strided(self.size, self.stride, dtype=self.dtype, device=self.device)
+
+
+def _contexts(plan: RegionPlan) -> tuple[TorchDispatchMode, TorchDispatchMode]:
+    store: dict[int, Any] = {}
+    return _Keeping(plan, store), _Again(store)
+
+
+class _Counting(TorchDispatchMode):
+    """Numbers the operators of a region; those that checkpointing adds in one direction alone do not count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._place = 0
+
+    def __enter__(self) -> Any:
+        self._place = 0
+        return super().__enter__()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in SAC_IGNORED_OPS:
+            return func(*args, **(kwargs or {}))
+        self._place += 1
+        return self._run(self._place - 1, func, args, kwargs or {})
+
+    def _run(self, place: int, func: Any, args: Any, kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+class _Keeping(_Counting):
+    """The forward pass: puts aside what the plan keeps."""
+
+    def __init__(self, plan: RegionPlan, store: dict[int, Any]) -> None:
+        super().__init__()
+        self._plan, self._store = plan, store
+
+    def _run(self, place: int, func: Any, args: Any, kwargs: Any) -> Any:
+        out = func(*args, **kwargs)
+        if place in self._plan.kept or place in self._plan.skipped:
+            leaves, tree = tree_flatten(out)
+            kept = self._plan.kept.get(place, (False,) * len(leaves))
+            self._store[place] = tree_unflatten([_aside(*pair) for pair in zip(leaves, kept)], tree)
+        return out
+
+
+class _Again(_Counting):
+    """The recomputation: takes what was put aside, each but once, and runs the rest."""
+
+    def __init__(self, store: dict[int, Any]) -> None:
+        super().__init__()
+        self._store = store
+
+    def _run(self, place: int, func: Any, args: Any, kwargs: Any) -> Any:
+        if place not in self._store:
+            return func(*args, **kwargs)
+        return tree_map(_back, self._store.pop(place))
+
+
+def _aside(value: Any, keep: bool) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return value.detach() if keep else _Blank.of(value)
+
+
+def _back(value: Any) -> Any:
+    return value.tensor() if isinstance(value, _Blank) else value
 
 
 _Node = Any  # a node of the autograd graph

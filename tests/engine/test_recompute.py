@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from recompute_models import Convolutions, Transformer, step
 from samarkand.engine import plan_recompute
 from samarkand.engine.layer_profile import repeated_layers
+from samarkand.engine.recompute_region import RegionPlan, run_region
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 @pytest.fixture
@@ -108,8 +111,6 @@ def test_micro_batches_add_up(transformer):
 
 
 def test_an_early_region_recomputes_when_the_gradient_of_its_result_arrives():
-    from samarkand.engine.recompute_region import run_region
-
     events: list[str] = []
 
     class Noted(nn.Module):
@@ -134,10 +135,32 @@ def test_an_early_region_recomputes_when_the_gradient_of_its_result_arrives():
     layer = Noted()
     for early, expected in ((False, ["gradient passes", "run"]), (True, ["run", "gradient passes"])):
         # The gate stands between the result of the region and what reads it saved tensors.
-        out = run_region(lambda x: Gate.apply(layer(x)), frozenset(), early, torch.randn(2, 4, requires_grad=True))
+        out = run_region(lambda x: Gate.apply(layer(x)), RegionPlan(early=early), torch.randn(2, 4, requires_grad=True))
         events.clear()
         out.sum().backward()
         assert events == expected
+
+
+def test_what_is_not_needed_does_not_run_again():
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            names.append(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    def function(x: Tensor) -> Tensor:
+        return ((x + 1).exp() * 2).sin()
+
+    for kept, again in (({}, {"add", "exp"}), ({3: (True,), 4: (True,)}, set())):
+        names: list[str] = []
+        x = torch.rand(4, requires_grad=True)
+        # The entrance of a region counts two operators.
+        plan = RegionPlan(kept, frozenset({2}) if kept else frozenset())
+        out = run_region(function, plan, x)
+        with Count():
+            out.sum().backward()
+        expected = torch.autograd.grad(function(y := x.detach().requires_grad_()).sum(), y)[0]
+        torch.testing.assert_close(x.grad, expected)
+        assert {"add", "exp"} & set(names) == again
 
 
 def test_layers_that_repeat_are_found():
@@ -166,6 +189,24 @@ def test_S754_no_plan_fits(transformer):
     plan = plan_recompute(model, sample, "1GiB", planner="full")
     with pytest.raises(ValueError, match="S754"):
         plan_recompute(model, sample, plan.peak_size - 10_000, planner="full")
+
+
+def test_selective_recomputes_the_attention(transformer):
+    model, sample = transformer
+    most, gradients, _ = step(model, sample)
+    plan = plan_recompute(model, sample, most, planner="selective")
+    plan.apply(model)
+    peak, again, _ = step(model, sample)
+    assert peak == pytest.approx(plan.peak_size, rel=0.01)
+    assert peak < 0.95 * most
+    assert all(torch.equal(a, b) for a, b in zip(gradients, again))
+
+
+@pytest.mark.parametrize("planner", ["none", "selective"])
+def test_S755_a_plan_without_choice_does_not_fit(transformer, planner):
+    least = plan_recompute(*transformer, "1GiB", planner="full").peak_size
+    with pytest.raises(ValueError, match="S755"):
+        plan_recompute(*transformer, least + 10_000, planner=planner)
 
 
 def test_a_plan_says_what_it_does(transformer):
