@@ -262,7 +262,7 @@ def test_pretraining_from_raw_text(tmp_path, monkeypatch):
     monkeypatch.setenv("SAMARKAND_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     shutil.copy(ROOT / "project.yml", tmp_path)
-    project_run(tmp_path, "pretrain", overrides={"vars.minutes": 0.05}, capture=True)
+    project_run(tmp_path, "pretrain", overrides={"vars.minutes": 0.05, "vars.texts": "ar=7 zh=6 en=5"}, capture=True)
     encoder = tmp_path / "training" / "encoder"
     assert {"encoder.json", "encoder.safetensors"} <= set(os.listdir(encoder))
     nlp = samarkand.blank("xx")
