@@ -36,9 +36,9 @@ def run_region(function: Callable[..., Any], plan: RegionPlan, *args: Any, **kwa
     plan (RegionPlan): What it keeps.
     RETURNS (Any): What the function returns.
     """
-    first: list[_Node] = []
-    contexts = partial(_contexts, plan)
-    result = checkpoint(partial(_region, function, first), *args, use_reentrant=False, context_fn=contexts, **kwargs)
+    first: list[Any] = []
+    entered, contexts = partial(enter_region, function, first), partial(_contexts, plan)
+    result = checkpoint(entered, *args, use_reentrant=False, context_fn=contexts, **kwargs)
     if plan.early and first:
         for tensor in _tensors(result):
             tensor.register_hook(partial(_recompute, first[0]))
@@ -48,7 +48,24 @@ def run_region(function: Callable[..., Any], plan: RegionPlan, *args: Any, **kwa
 
 def observed_region(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function with the operators that `run_region` would dispatch, keeping everything."""
-    return _region(function, [], *args, **kwargs)
+    return enter_region(function, [], *args, **kwargs)
+
+
+def enter_region(function: Callable[..., Any], entrances: list[Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function whose graph has a node that can be asked to recompute it.
+
+    function (Callable): The function, under checkpointing.
+    entrances (list): Gets that node when it is empty: to read its `saved_tensors` is to recompute the function.
+    RETURNS (Any): What the function returns.
+    """
+    args = list(args)
+    for i, arg in enumerate(args):
+        if isinstance(arg, Tensor) and arg.requires_grad:
+            args[i] = _Entrance.apply(arg)
+            if not entrances:
+                entrances.append(args[i].grad_fn)
+            break
+    return function(*args, **kwargs)
 
 
 class Regions:
@@ -155,9 +172,6 @@ def _back(value: Any) -> Any:
     return value.tensor() if isinstance(value, _Blank) else value
 
 
-_Node = Any  # a node of the autograd graph
-
-
 class _Entrance(torch.autograd.Function):
     """Identity that saves an empty tensor: to ask for it is to recompute the region that it is in."""
 
@@ -171,18 +185,7 @@ class _Entrance(torch.autograd.Function):
         return grad
 
 
-def _region(function: Callable[..., Any], first: list[_Node], *args: Any, **kwargs: Any) -> Any:
-    args = list(args)
-    for i, arg in enumerate(args):
-        if isinstance(arg, Tensor) and arg.requires_grad:
-            args[i] = _Entrance.apply(arg)
-            if not first:
-                first.append(args[i].grad_fn)
-            break
-    return function(*args, **kwargs)
-
-
-def _recompute(node: _Node, grad: Tensor) -> None:
+def _recompute(node: Any, grad: Tensor) -> None:
     _ = node.saved_tensors
 
 

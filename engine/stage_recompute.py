@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 import torch.utils.checkpoint
-from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .graph_costs import Unit
+from .recompute_region import enter_region
 from .schedule_simulator import StageTimes
 
 # Since torch 2.9; without it nothing can be recomputed before a backward pass begins.
@@ -58,7 +58,7 @@ def run_recomputed(function: Callable[..., Any], *values: Any) -> tuple[Any, Any
     RETURNS (tuple[Any, Any]): Its result, and what `recompute_now` takes, or None.
     """
     entrances: list[Any] = []
-    result = checkpoint(partial(_enter, function, entrances), *values, use_reentrant=False)
+    result = checkpoint(partial(enter_region, function, entrances), *values, use_reentrant=False)
     return result, entrances[0] if entrances else None
 
 
@@ -75,27 +75,3 @@ def recompute_now(entrances: Sequence[Any]) -> AbstractContextManager:
         for entrance in entrances:
             _ = entrance.saved_tensors
     return group
-
-
-class _Entrance(torch.autograd.Function):
-    """Identity that saves an empty tensor: to ask for it is to recompute the region that it is in."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x.new_empty(0))
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad
-
-
-def _enter(function: Callable[..., Any], entrances: list[Any], *values: Any) -> Any:
-    values = list(values)
-    for place, value in enumerate(values):
-        if isinstance(value, Tensor) and value.requires_grad:
-            values[place] = _Entrance.apply(value)
-            if not entrances:
-                entrances.append(values[place].grad_fn)
-            break
-    return function(*values)
