@@ -13,8 +13,8 @@ from torch import Tensor
 
 from .low_rank import Factors, orthonormal, rank_ladder, rung, subspace_iteration, unit_scale
 
-# Numbers of a block of the second moment: what fits into a core's second-level cache, and what keeps a GPU busy.
-CPU_BLOCK, GPU_BLOCK = 2**17, 2**24
+# Numbers of a block of the second moment: what stays in the caches of a few cores, and what keeps a GPU busy.
+CPU_BLOCK, GPU_BLOCK = 2**19, 2**24
 # Bounds of the factors by which cosine guidance may change a step, and by which a rank may grow at once.
 GUIDANCE, GROWTH = (0.5, 2.0), (1.25, 4.0)
 
