@@ -4,10 +4,14 @@ from importlib import import_module
 from typing import Any
 
 from .adapprox import Adapprox
-from .recompute import RecomputePlan, plan_recompute
 
-# What imports torch.distributed does so on first use.
-_LATER = {"ParallelPlan": ".parallel_plan", "parallelize": ".parallel_run"}
+# An optimizer is wanted by every pipeline that trains; what the others import they import on first use.
+_LATER = {
+    "ParallelPlan": ".parallel_plan",
+    "RecomputePlan": ".recompute",
+    "parallelize": ".parallel_run",
+    "plan_recompute": ".recompute",
+}
 __all__ = ["Adapprox", "ParallelPlan", "RecomputePlan", "parallelize", "plan_recompute"]
 
 

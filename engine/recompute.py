@@ -192,7 +192,7 @@ def _without_need(
 ) -> list[LayerPolicy]:
     """Let layers keep everything after all where there is room, those first that recompute longest for their bytes.
 
-    A planner counts every output of a layer; one that recomputes nothing keeps only those that its backward pass reads.
+    A planner counts whole outputs; a layer that recomputes nothing keeps only those parts that its backward pass reads.
     """
 
     def gain(i: int) -> float:

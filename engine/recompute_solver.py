@@ -123,7 +123,6 @@ PLANNERS: dict[str, Planner] = {
     "opt": plan_opt,
     "mix": plan_mix,
 }
-DEFAULT_PLANNER = "mix"
 
 
 @lru_cache(maxsize=256)

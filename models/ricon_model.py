@@ -19,7 +19,7 @@ from ..errors import Errors
 from .ricon import BRANCHES, Ricon, RiconOutput, span_mask
 from .ricon_decode import CANDIDATE_TYPE, Candidates, candidate_spans, span_targets
 from .ricon_loss import IGNORED, LossWeights, loss_and_gradients
-from .threads import predict_batches
+from .threads import map_batches
 from .torch_shim import torch_model
 from .windows import Window, add_windows, batch_windows, cut_windows, pad_windows, padded_count, padded_length
 
@@ -159,11 +159,7 @@ def forward(
         return x, SpanScores(batch, network(x, lengths).first(len(batch)))
 
     batches = batch_windows(windows, max_batch_tokens, training=is_train)
-    if is_train:
-        with torch.enable_grad():
-            passes = list(map(score, batches))
-    else:
-        passes = predict_batches(score, batches, device)
+    passes = map_batches(score, batches, device, training=is_train)
     results = [scores for _, scores in passes]
 
     def backprop(grads: list[SpanScores]) -> list[Doc]:

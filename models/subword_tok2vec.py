@@ -19,7 +19,7 @@ from ..errors import Errors
 from .pretrained import EncoderSizes, load_encoder, load_sizes
 from .subword_encoder import CONTEXTS, SubwordEncoder, TokenBatch
 from .subword_features import FeatureTable
-from .threads import predict_batches
+from .threads import map_batches
 from .torch_shim import torch_model
 from .windows import Window, add_windows, batch_windows, cut_windows, pad_windows, padded_count, padded_length
 
@@ -140,11 +140,7 @@ def forward(
         return network(tokens)[: len(batch)]
 
     batches = batch_windows(windows, max_batch_tokens, training=is_train)
-    if is_train:
-        with torch.enable_grad():
-            encoded = list(map(encode, batches))
-    else:
-        encoded = predict_batches(encode, batches, device)
+    encoded = map_batches(encode, batches, device, training=is_train)
     for batch, rows in zip(batches, encoded):
         add_windows(rows.detach().cpu().numpy(), batch, outputs, owned=True)
 

@@ -13,7 +13,6 @@ from samarkand.engine.gpt_costs import HARDWARE, gpt_stage
 from samarkand.engine.recompute_policy import KEEP, StagePlan, keep_all, peak_size, rebuild_all
 from samarkand.engine.recompute_simulator import simulate_stage
 from samarkand.engine.recompute_solver import (
-    DEFAULT_PLANNER,
     PLANNERS,
     frontier,
     plan_checkmate,
@@ -206,7 +205,3 @@ def test_layers_without_memory_or_time():
     stage = StageCosts((layer,) * 2)
     for name in PLANNERS:
         assert PLANNERS[name](stage, 16).recompute_seconds == 0
-
-
-def test_the_default_is_mix():
-    assert PLANNERS[DEFAULT_PLANNER] is plan_mix
