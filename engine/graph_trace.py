@@ -21,6 +21,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import Errors, first_line
+from .repeated_layers import repeated_layers
 
 # Functions whose result differs from call to call; each runs on one stage only.
 _RANDOM = ("rand", "dropout", "bernoulli", "multinomial", "normal")
@@ -53,7 +54,7 @@ def trace(model: nn.Module, inputs: tuple[Tensor, ...], *, inside_blocks: bool =
     RAISES (ValueError): S723 when the forward pass depends on values of tensors.
     """
     twin = _on_meta(model)
-    blocks = _repeated(twin)
+    blocks = repeated_layers(twin)
     recorder = _Recorder(twin)
     for name in _whole(twin, blocks, inside_blocks):
         unit = twin.get_submodule(name)
@@ -189,23 +190,6 @@ def _on_meta(model: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {id(p): nn.Parameter(p.detach().to(_META), p.requires_grad) for p in model.parameters()}
     memo.update({id(b): b.detach().to(_META) for b in model.buffers()})
     return copy.deepcopy(model, memo)
-
-
-def _repeated(model: nn.Module) -> list[str]:
-    """Names of repeated blocks: members of the outermost lists of modules of which two or more are alike."""
-    names = []
-
-    def visit(name: str, module: nn.Module) -> None:
-        children = [(f"{name}.{key}" if name else key, child) for key, child in module.named_children()]
-        heavy = [type(child) for _, child in children if any(True for _ in child.parameters())]
-        if isinstance(module, (nn.ModuleList, nn.Sequential)) and len(heavy) > len(set(heavy)):
-            names.extend(child for child, _ in children)
-            return
-        for child_name, child in children:
-            visit(child_name, child)
-
-    visit("", model)
-    return names
 
 
 def _whole(model: nn.Module, blocks: list[str], inside_blocks: bool) -> Iterator[str]:

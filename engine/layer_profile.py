@@ -77,28 +77,6 @@ class LayerProfile:
         )
 
 
-def repeated_layers(model: nn.Module) -> list[str]:
-    """Names of the outermost modules that stand in a row with others of the same kind and shapes.
-
-    model (Module): The model.
-    RETURNS (list[str]): Their names, in the order of the model.
-    """
-    found: list[str] = []
-
-    def visit(module: nn.Module, prefix: str) -> None:
-        children = [(f"{prefix}{name}", child) for name, child in module.named_children()]
-        signatures = [signature(child) for _, child in children]
-        for i, (name, child) in enumerate(children):
-            beside = signatures[max(0, i - 1) : i] + signatures[i + 1 : i + 2]
-            if signatures[i][1] and signatures[i] in beside:
-                found.append(name)
-            else:
-                visit(child, f"{name}.")
-
-    visit(model, "")
-    return found
-
-
 def profile_layer(layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> LayerProfile:
     """Measure one call of a layer, forwards and backwards. Random state, buffers and gradients stay as they were.
 
@@ -266,11 +244,6 @@ class _Recorder(TorchDispatchMode):
         if storage._cdata in self._makers:
             self.packed[storage._cdata] = storage.nbytes()
         return tensor
-
-
-def signature(module: nn.Module) -> tuple:
-    """What layers that are alike share: their type, and the names, shapes and types of their weights."""
-    return type(module), tuple((name, p.shape, p.dtype) for name, p in module.named_parameters())
 
 
 def _leaf(tensor: Tensor) -> Tensor:

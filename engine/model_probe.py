@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from .layer_profile import preserved, signature
+from .layer_profile import preserved
 from .live_memory import LiveMemory
 from .recompute_region import RegionPlan, run_region
+from .repeated_layers import layer_signature
 
 # Layers of one kind have the same weights' shapes and were called with the same arguments' shapes.
 Kind = tuple
@@ -90,7 +91,7 @@ class _Watch:
 
 def _watched(watch: _Watch, i: int, name: str, layer: nn.Module, forward: Callable, *args: Any, **kwargs: Any) -> Any:
     call = tree_map_only(Tensor, _shape_of, (args, tuple(sorted(kwargs.items()))))
-    kind = signature(layer), str(call)
+    kind = layer_signature(layer), str(call)
     watch.probe.kinds[name] = kind
     watch.probe.calls.setdefault(kind, tree_map_only(Tensor, _detached, (args, kwargs)))
     result = run_region(forward, RegionPlan(), *args, **kwargs)

@@ -12,11 +12,12 @@ from torch.utils._pytree import tree_leaves
 
 from ..errors import Errors
 from .byte_sizes import format_size, parse_size
-from .layer_profile import LayerProfile, profile_layer, repeated_layers
+from .layer_profile import LayerProfile, profile_layer
 from .model_probe import ModelProbe, probe_model
 from .recompute_policy import LayerPolicy, keep_all, policy_cost, policy_sizes, rebuild_all, rebuild_named
 from .recompute_region import RegionPlan, Regions
 from .recompute_solver import PLANNERS
+from .repeated_layers import repeated_layers
 from .stage_costs import LayerCosts, StageCosts
 
 # Times that a planner is asked.

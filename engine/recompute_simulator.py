@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 from ..errors import Errors
 from .recompute_policy import DEMAND, KEEP, LayerPolicy, StagePlan
+from .schedule_simulator import StageTimes, simulate
+from .schedules import BACKWARD, FORWARD, build_schedule
 from .stage_costs import LAYER_INPUT, LayerCosts, StageCosts
 
 COMPUTE, LINK = "compute", "link"
+_PASSES = {FORWARD: "forward", BACKWARD: "backward"}
 
 
 @dataclass(frozen=True)
@@ -85,26 +88,20 @@ def simulate_pipeline(stages: Sequence[StageCosts], plans: Sequence[StagePlan], 
 
     stages (Sequence[StageCosts]): The stages in order.
     plans (Sequence[StagePlan]): A plan for each.
-    micro_batches (int): Micro-batches of a step.
+    micro_batches (int): Micro-batches of a step, at least as many as there are stages.
     RETURNS (PipelineRun): Time and events.
-    RAISES (ValueError): S714 and S715 as `simulate_stage`.
+    RAISES (ValueError): S714 and S715 as `simulate_stage`, S727 for too few micro-batches.
     """
-    forward = [sum(layer.forward_seconds for layer in stage.layers) for stage in stages]
-    backward = [simulate_stage(stage, plan).seconds for stage, plan in zip(stages, plans)]
-    lengths = {"forward": forward, "backward": backward}
-    queues = [_one_forward_one_backward(len(stages) - i, micro_batches) for i in range(len(stages))]
-    done: dict[tuple[str, int, int], float] = {}
-    events, clocks = [], [0.0] * len(stages)
-    while any(queues):
-        for i, queue in enumerate(queues):
-            while queue and (ready := _ready(done, queue[0], i, len(stages))) is not None:
-                kind, number = queue.pop(0)
-                start = max(ready, clocks[i])
-                clocks[i] = done[kind, i, number] = start + lengths[kind][i]
-                events.append(Event(kind, str(number), start, clocks[i], stage=i))
-    seconds = max(clocks)
-    busy = tuple(micro_batches * (forward[i] + backward[i]) for i in range(len(stages)))
-    return PipelineRun(seconds, busy, tuple(seconds - time for time in busy), tuple(events))
+    times = tuple(
+        StageTimes(sum(layer.forward_seconds for layer in stage.layers), simulate_stage(stage, plan).seconds)
+        for stage, plan in zip(stages, plans)
+    )
+    run = simulate(build_schedule("1f1b", len(stages), micro_batches), times)
+    events = []
+    for (stage, action), end in run.ends.items():
+        kind, length = _PASSES[action.kind], getattr(times[stage], _PASSES[action.kind])
+        events.append(Event(kind, str(action.micro_batch), end - length, end, stage=stage))
+    return PipelineRun(run.makespan, run.busy, tuple(run.makespan - time for time in run.busy), tuple(events))
 
 
 class _Replay:
@@ -170,19 +167,3 @@ def _chosen(policy: LayerPolicy, choice: int) -> list[int]:
 def _left(layer: LayerCosts, places: list[int]) -> list[int]:
     """Those of some operators that leave something behind."""
     return [j for j in places if layer.operators[j].size]
-
-
-def _one_forward_one_backward(after: int, micro_batches: int) -> list[tuple[str, int]]:
-    """What a stage does in order; `after` counts it and the stages after it."""
-    warm_up = min(after - 1, micro_batches)
-    forward = [("forward", i) for i in range(micro_batches)]
-    backward = [("backward", i) for i in range(micro_batches)]
-    steady = [action for pair in zip(forward[warm_up:], backward) for action in pair]
-    return [*forward[:warm_up], *steady, *backward[micro_batches - warm_up :]]
-
-
-def _ready(done: dict[tuple[str, int, int], float], action: tuple[str, int], stage: int, stages: int) -> float | None:
-    """When what an action waits for is there; None while that is not known."""
-    kind, number = action
-    before = stage - 1 if kind == "forward" else stage + 1
-    return done.get((kind, before, number)) if 0 <= before < stages else 0.0

@@ -10,7 +10,6 @@ import pytest
 import torch
 from recompute_models import Convolutions, Transformer, step
 from samarkand.engine import plan_recompute
-from samarkand.engine.layer_profile import repeated_layers
 from samarkand.engine.recompute_region import RegionPlan, run_region
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -161,12 +160,6 @@ def test_what_is_not_needed_does_not_run_again():
         expected = torch.autograd.grad(function(y := x.detach().requires_grad_()).sum(), y)[0]
         torch.testing.assert_close(x.grad, expected)
         assert {"add", "exp"} & set(names) == again
-
-
-def test_layers_that_repeat_are_found():
-    assert repeated_layers(Transformer()) == [f"layers.{i}" for i in range(4)]
-    assert repeated_layers(Convolutions()) == [f"layers.{i}" for i in range(3)]
-    assert repeated_layers(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.ReLU(), nn.Linear(3, 2))) == []
 
 
 def test_S751_sizes(transformer):
