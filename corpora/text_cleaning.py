@@ -17,6 +17,8 @@ from itertools import pairwise
 import numpy as np
 import regex
 
+from ..language_scripts import LANGUAGE_SCRIPTS
+
 # Control characters, marks of direction, joiners that show nothing, halves of surrogate pairs; not \n and \t, nor
 # the joiners of Persian (U+200C) and of emoji (U+200D).
 _DROPPED = re.compile(
@@ -28,22 +30,6 @@ _WORD_KEY = regex.compile(r"[\p{L}\p{N}]+")
 # Scripts that put no blanks between words; their words are counted by letters.
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _UNITS = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]|[\p{L}\p{M}\p{N}]+")
-
-ARABIC, LATIN, CYRILLIC = (rf"\p{{{name}}}" for name in ("Arabic", "Latin", "Cyrillic"))
-SCRIPTS = {
-    **dict.fromkeys(("ar", "arz", "fa", "ur", "ug"), ARABIC),
-    **dict.fromkeys(("ru", "uk", "tt"), CYRILLIC),
-    **dict.fromkeys(("zh", "lzh", "yue"), r"\p{Han}"),
-    **dict.fromkeys(("am", "ti"), r"\p{Ethiopic}"),
-    "ja": r"\p{Han}\p{Hiragana}\p{Katakana}",
-    "ko": r"\p{Hangul}\p{Han}",
-    "hi": r"\p{Devanagari}",
-    "el": r"\p{Greek}",
-    "he": r"\p{Hebrew}",
-    "th": r"\p{Thai}",
-    **dict.fromkeys(("de", "ee", "en", "es", "ff", "fr", "ha", "ig", "it", "kab", "lg", "luo", "om"), LATIN),
-    **dict.fromkeys(("pcm", "pt", "rw", "sn", "sw", "tn", "tr", "wo", "yo", "zu"), LATIN),
-}
 
 
 @dataclass(frozen=True)
@@ -108,8 +94,7 @@ def reason_to_drop(text: str, language: str, rules: CleaningRules) -> str | None
     unspaced = len(_UNSPACED.findall(letters))
     if len(letters) + 2 * unspaced < rules.min_letters:
         return "short"
-    scripts = SCRIPTS.get(language)
-    if scripts and len(regex.findall(f"[{scripts}]", letters)) < rules.script_share * len(letters):
+    if not _is_written_in(letters, LANGUAGE_SCRIPTS.get(language, ()), rules.script_share):
         return "script"
     words = text.split()
     if sum(map(_has_letter, words)) < rules.word_share * len(words):
@@ -210,6 +195,14 @@ class NearDuplicates:
         found = not keys.isdisjoint(self._met)
         self._met |= keys
         return found
+
+
+def _is_written_in(letters: str, scripts: tuple[str, ...], share: float) -> bool:
+    """Whether a share of the letters is of some scripts; of none, or of any, all letters are."""
+    if not scripts or "Zzzz" in scripts:
+        return True
+    pattern = "".join(rf"\p{{sc={script}}}" for script in scripts)
+    return len(regex.findall(f"[{pattern}]", letters)) >= share * len(letters)
 
 
 def _has_letter(word: str) -> bool:

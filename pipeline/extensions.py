@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 
 from spacy.tokens import Doc, Token
 
-from .scripts import HAN_LANGUAGES, LANGUAGE_SCRIPTS, SCRIPT_LANGUAGES, script_of
+from ..language_scripts import LANGUAGE_SCRIPTS
+from .scripts import HAN_LANGUAGES, SCRIPT_LANGUAGES, script_of
 
 # Letters that neighbours in the same script do not write; the first that fits wins.
 LANGUAGE_LETTERS = {

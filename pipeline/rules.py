@@ -12,7 +12,8 @@ from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix
 from spacy.vocab import Vocab
 
 from ..errors import Errors
-from .scripts import LANGUAGE_SCRIPTS, LETTERS, MAX_RUN, SCRIPT_LANGUAGES, attach_marks, script_runs
+from ..language_scripts import LANGUAGE_SCRIPTS
+from .scripts import LETTERS, MAX_RUN, SCRIPT_LANGUAGES, attach_marks, script_runs
 
 Segmenter = Callable[[str], Iterable[str]]
 

@@ -36,21 +36,6 @@ SCRIPT_LANGUAGES = {
 }
 # Cut by character or by a word segmenter, never by rules.
 HAN_LANGUAGES = {"Hani": "zh", "Hira": "ja", "Kana": "ja", "Bopo": "zh"}
-# What languages are written in, where it is not Latin script alone.
-LANGUAGE_SCRIPTS: dict[str, tuple[str, ...]] = {
-    "xx": (),
-    "sr": ("Cyrl", "Latn"),
-    "ja": ("Hani", "Hira", "Kana"),
-    "bo": ("Zzzz",),
-    **dict.fromkeys(("zh", "yue", "lzh"), ("Hani", "Bopo")),
-    **dict.fromkeys(("ar", "arz", "fa", "ur", "ug", "ps", "sd", "ckb"), ("Arab",)),
-    **dict.fromkeys(("ru", "uk", "be", "bg", "mk", "kk", "ky", "tt", "mn"), ("Cyrl",)),
-    **dict.fromkeys(("el", "grc"), ("Grek",)),
-    **dict.fromkeys(("hi", "mr", "ne", "sa"), ("Deva",)),
-    **dict.fromkeys(("am", "ti"), ("Ethi",)),
-    **{SCRIPT_LANGUAGES[s]: (s,) for s in ("Hebr", "Beng", "Gujr", "Taml", "Telu", "Knda", "Mlym", "Sinh")},
-    **{SCRIPT_LANGUAGES[s]: (s,) for s in ("Armn", "Thai", "Hang")},
-}
 # Longest run, in characters, that is given to rules; theirs is quadratic time.
 MAX_RUN = 128
 MAX_URL = 2083
