@@ -7,10 +7,13 @@ import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from ..compression import COMPRESSIONS
 from ..errors import Errors, first_line
+from .arrow_tables import dataset_tables, open_datasets, open_parquet, parquet_tables, table_rows
 from .files import numbered_lines, stem_suffix
 
 
@@ -75,10 +78,8 @@ def read_texts(path: Path, column: str = "text") -> Iterator[str]:
     YIELDS (str): A document.
     RAISES (ValueError): S734 for what cannot be read or has no such column, S207 and S208 for damaged text.
     """
-    if path.is_dir():
-        yield from _dataset_texts(path, column)
-    elif stem_suffix(path) == "parquet":
-        yield from _parquet_texts(path, column)
+    if path.is_dir() or stem_suffix(path) == "parquet":
+        yield from _table_texts(path, column)
     elif stem_suffix(path) == "txt":
         for _, line in numbered_lines(path):
             yield line
@@ -87,33 +88,29 @@ def read_texts(path: Path, column: str = "text") -> Iterator[str]:
         raise ValueError(Errors.S734.format(path=path, reason=f"it lacks {known}"))
 
 
-def _parquet_texts(path: Path, column: str) -> Iterator[str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _table_texts(path: Path, column: str) -> Iterator[str]:
     try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as err:
+        for columns, tables in _tables(path, column):
+            if column not in columns:
+                raise ValueError(f"no column {column!r} among {', '.join(columns)}")
+            for row in chain.from_iterable(map(table_rows, tables)):
+                if isinstance(row, UnicodeDecodeError):
+                    raise row
+                text = row[column]
+                if not isinstance(text, str | None):
+                    raise ValueError(f"column {column!r} is not text, but {type(text).__name__}")
+                if text:
+                    yield text
+    except (OSError, ValueError) as err:  # Arrow's errors are among these.
         raise ValueError(Errors.S734.format(path=path, reason=first_line(err))) from None
-    _check_column(path, column, file.schema_arrow.names)
-    for batch in file.iter_batches(columns=[column], batch_size=1024):
-        yield from filter(None, batch.column(0).to_pylist())
 
 
-def _dataset_texts(path: Path, column: str) -> Iterator[str]:
-    from datasets import Dataset, load_from_disk
-
-    try:
-        loaded = load_from_disk(str(path))
-    except (OSError, ValueError) as err:
-        raise ValueError(Errors.S734.format(path=path, reason=first_line(err))) from None
-    for dataset in [loaded] if isinstance(loaded, Dataset) else loaded.values():
-        _check_column(path, column, dataset.column_names)
-        for row in dataset.select_columns(column):
-            if row[column]:
-                yield row[column]
-
-
-def _check_column(path: Path, column: str, columns: list[str]) -> None:
-    if column not in columns:
-        raise ValueError(Errors.S734.format(path=path, reason=f"no column {column!r} among {', '.join(columns)}"))
+def _tables(path: Path, column: str) -> Iterator[tuple[list[str], Iterator[Any]]]:
+    """Names of columns, and a stream of tables, of each split."""
+    if path.is_dir():
+        for dataset in open_datasets(str(path)).values():
+            found = dataset.column_names
+            yield found, dataset_tables(dataset.select_columns(column) if column in found else dataset)
+    else:
+        with open_parquet(str(path), COMPRESSIONS.get(path.suffix.lower(), "")) as file:
+            yield file.schema_arrow.names, parquet_tables(file, [column])

@@ -117,11 +117,24 @@ def test_parquet_and_datasets(tmp_path):
 
     rows = {"body": ["one", None, "two"], "id": [1, 2, 3]}
     pq.write_table(pa.table(rows), tmp_path / "en.parquet")
+    (tmp_path / "en.parquet.gz").write_bytes(gzip.compress((tmp_path / "en.parquet").read_bytes()))
     DatasetDict({"train": Dataset.from_dict(rows)}).save_to_disk(str(tmp_path / "folder"))
-    for name in ("en.parquet", "folder"):
+    for name in ("en.parquet", "en.parquet.gz", "folder"):
+        with pytest.raises(ValueError, match=r"S734.*'id' is not text, but int"):
+            list(read_texts(tmp_path / name, "id"))
         assert list(read_texts(tmp_path / name, "body")) == ["one", "two"]
         with pytest.raises(ValueError, match=r"S734.*'text'.*body"):
             list(read_texts(tmp_path / name))
+
+
+def test_damage_in_the_middle_of_a_table(tmp_path):
+    path = tmp_path / "en.parquet"
+    pq.write_table(pa.table({"text": ["good", "bad one"]}), path, compression="none", use_dictionary=False)
+    path.write_bytes(path.read_bytes().replace(b"bad one", b"bad \xff\xfe\xfd"))
+    texts = read_texts(path)
+    assert next(texts) == "good"
+    with pytest.raises(ValueError, match=r"S734.*utf-8"):
+        next(texts)
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.doc", "folder"])
