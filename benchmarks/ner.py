@@ -23,7 +23,7 @@ from options import benchmark_parser
 from results_file import read_rows, row, show, write_rows
 from samarkand.corpora.assets import corpus_path
 from samarkand.corpora.records import read_records
-from samarkand.corpora.scoring import doc_spans, evaluate_spans, record_spans, surface_forms
+from samarkand.corpora.scoring import SpanScores, doc_spans, evaluate_spans, record_spans, surface_forms
 from spacy.cli.init_config import init_config
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
@@ -131,7 +131,7 @@ def measure(name: str, dataset: str, seed: int, max_steps: int) -> list[dict[str
         best = train_best(config, Path(folder), seed=seed, steps=max_steps or _steps(name, splits["train"]))
         seconds = time.perf_counter() - began
         key = "ricon" if kind.nested and name.startswith("ricon") else None
-        scores, speed = _test(best, splits, key)
+        scores, speed = score_test(best, splits, key)
     about = {
         "seed": seed,
         "train": system.train,
@@ -250,7 +250,14 @@ def _steps(name: str, path: Path) -> int:
     return int(min(most, max(least, path.stat().st_size / size)))
 
 
-def _test(nlp: spacy.Language, splits: dict[str, Path], key: str | None) -> tuple[Any, float]:
+def score_test(nlp: spacy.Language, splits: dict[str, Path], key: str | None) -> tuple[SpanScores, float]:
+    """Score a pipeline on the test split.
+
+    nlp (Language): The pipeline.
+    splits (dict[str, Path]): Files of the splits.
+    key (Optional[str]): Key of `doc.spans`; None for `doc.ents`.
+    RETURNS (tuple[SpanScores, float]): Scores, and tokens a second.
+    """
     records = list(read_records(splits["test"]))
     texts = [record["text"] for record in records]
     began = time.perf_counter()

@@ -28,6 +28,7 @@ QUICK = {
     "optimizers": [[]],
     "parallel": [[]],
     "recompute": [[]],
+    "pretraining": [[]],
     "convergence": [["--optimizer", "torch/AdamW", "samarkand/Adapprox"]],
 }
 
