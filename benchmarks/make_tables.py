@@ -1,4 +1,4 @@
-"""Tables of the README and of the model cards, made from the measured rows.
+"""Tables of the README, of the docs and of the model cards, made from the measured rows.
 
     python benchmarks/make_tables.py [--check]
 
@@ -31,12 +31,14 @@ _OPENING = "<!-- table:"
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("documents", nargs="*", type=Path, help="the README and the model cards by default")
+    parser.add_argument("documents", nargs="*", type=Path, help="the README, docs and model cards by default")
     parser.add_argument("--check", action="store_true", help="write nothing, fail when a document is stale")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the rows")
     options = parser.parse_args(arguments)
     documents = options.documents or [
-        path for path in (ROOT / "README.md", *sorted(ROOT.glob("models/packages/*/README.md"))) if path.exists()
+        path
+        for pattern in ("README.md", "docs/*.md", "models/packages/*/README.md")
+        for path in sorted(ROOT.glob(pattern))
     ]
     try:
         stale = update(documents, options.results, check=options.check)
@@ -163,7 +165,7 @@ def _cell(rows: list[Row], mean: float | None, best: float | None, table: Table,
 
 
 def _number(value: float, unit: str) -> str:
-    digits = {"%": 1, "M": 1, "x": 2}.get(unit, 0)
+    digits = {"%": 1, "M": 1, "ms": 1, "x": 2, "nats/byte": 3, "nats/piece": 2}.get(unit, 0)
     # Adding zero turns -0.0 into 0.0.
     return f"{round(value, digits) + 0.0:,.{digits}f}"
 
@@ -222,7 +224,7 @@ def _system(row: Row) -> str:
 
 
 def _dataset(row: Row) -> str:
-    return row["dataset"] if row["split"] == "test" else f"{row['dataset']} ({row['split']})"
+    return row["dataset"] if row["split"] in ("", "test") else f"{row['dataset']} ({row['split']})"
 
 
 def _metric(row: Row) -> str:
@@ -239,6 +241,33 @@ def _system_metric(row: Row) -> str:
 
 def _dataset_metric(row: Row) -> str:
     return f"{row['dataset']}: {_metric(row)}"
+
+
+def _dataset_split(row: Row) -> str:
+    return f"{row['dataset']}, {row['split']}"
+
+
+def _optimizers(rows: list[Row]) -> list[Row]:
+    """What optimizers keep and take, model by model."""
+    metrics = ("state", "state saved", "step ratio")
+    return sorted(_by_metrics(rows, metrics=metrics), key=lambda row: row["dataset"])
+
+
+def _planners(rows: list[Row]) -> list[Row]:
+    """What the default planner gains over the baselines, and how long planners search and recompute."""
+    gains = [("samarkand/mix", f"throughput over {other}") for other in ("full", "selective", "checkmate")]
+    times = [("samarkand/heu", "search")]
+    times += [(f"samarkand/{planner}", "recompute") for planner in ("heu", "mix", "opt", "checkmate")]
+    columns = [*gains, *times]
+    models = ("gpt-1.3b", "gpt-7b", "gpt-20b")
+    found = [row for row in rows if (row["system"], row["metric"]) in columns and row["dataset"] in models]
+    return sorted(found, key=lambda row: columns.index((row["system"], row["metric"])))
+
+
+def _stages(rows: list[Row]) -> list[Row]:
+    """Balance and throughput of stages, ours beside naive ones."""
+    metrics = ("balance", "throughput, 1f1b, unlimited", "throughput, last-without-recompute, 6 GB")
+    return [{**row, "note": ""} for row in _by_metrics(rows, metrics=metrics)]
 
 
 NER = "exact-match micro F over character spans, mean of (seeds)."
@@ -278,6 +307,57 @@ TABLES = {
         partial(_by_metrics, metrics=("documents", "entities", "failures")),
         _dataset,
         _metric,
+    ),
+    "optimizers": Table(
+        "optimizers",
+        "Bytes that an optimizer keeps, what is saved of AdamW's, and the time of a step over AdamW's.",
+        _optimizers,
+        _system,
+        _dataset_metric,
+    ),
+    "convergence": Table(
+        "convergence",
+        "Loss on test bytes in nats a byte, and the optimizer's state, mean over seeds.",
+        partial(_by_metrics, metrics=("loss", "state")),
+        _system,
+        _metric,
+    ),
+    "recompute": Table(
+        "recompute",
+        "Throughput of the default planner (mix) over other plans in a simulated pipeline, empty where these do not "
+        "fit; time of the processor to search; and what the first stage recomputes for a micro-batch.",
+        _planners,
+        _dataset_split,
+        _system_metric,
+    ),
+    "stages": Table(
+        "parallel",
+        "Balance is the slowest stage over the mean; throughput is simulated, and over that of equal layers on each "
+        "stage under plain 1F1B with as much memory (6 GB, or unlimited).",
+        _stages,
+        _dataset,
+        _system_metric,
+    ),
+    "losses": Table(
+        "parallel",
+        "Training on processes against plain training in one.",
+        partial(_by_metrics, metrics=("loss difference",)),
+        _dataset,
+        _metric,
+    ),
+    "pretraining": Table(
+        "pretraining",
+        "Loss of held-out text by language, in nats a hidden piece.",
+        partial(_by_metrics, metrics=("loss",)),
+        _dataset,
+        lambda row: row["train"],
+    ),
+    "pretraining-ner": Table(
+        "pretraining",
+        "RICON on the encoder, exact-match micro F over character spans.",
+        partial(_by_metrics, metrics=("ents_f", "ents_f_unseen")),
+        lambda row: row["train"],
+        _dataset_metric,
     ),
     "encoder-choice": Table(
         "encoder_choice",

@@ -98,7 +98,7 @@ def measure(model: str, hardware: str, stages: list[StageCosts], share: float) -
                 raise
             continue
         if planner in SEARCHED:
-            add(planner, "search", search, "s")
+            add(planner, "search", 1e3 * search, "ms")
         add(planner, "recompute", 1e3 * plans[0].recompute_seconds, "ms")
         if planner == "opt":
             continue
