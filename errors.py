@@ -26,6 +26,33 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def is_coded(error: BaseException) -> bool:
+    """Whether an error is of the catalogue. Every process of a training meets it, and the first speaks for all.
+
+    error (BaseException): The error.
+    RETURNS (bool): Whether it is.
+    """
+    return str(error).startswith("[S")
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether an error is to be told in a line; the traceback of any other helps to mend it.
+
+    error (BaseException): The error.
+    RETURNS (bool): False for a RuntimeError of somebody else's.
+    """
+    return is_coded(error) or not isinstance(error, RuntimeError)
+
+
+def spoken(error: BaseException) -> str:
+    """An error in one line for the command line.
+
+    error (BaseException): The error.
+    RETURNS (str): Its first line, with the type in front when it is not of the catalogue.
+    """
+    return str(error).strip().split("\n")[0] if is_coded(error) else first_line(error)
+
+
 class _Coded(type):
     """Prefix each message of a catalogue with its code."""
 
@@ -147,6 +174,8 @@ class Errors(metaclass=_Coded):
     )
     S331 = "The encoder's vectors have {found} dimensions, not width = {width}. Set width to {found}, or leave it out."
     S332 = "The config of {name!r} has no setting {unknown}. Remove it from transformer_config, or mend its name."
+    S333 = "recompute takes a budget, and a planner if you like, not {found!r}: write such as {{'budget': '2GiB'}}."
+    S334 = "{found} has no layers that repeat, so none to recompute: leave recompute out of its config."
     S501 = "No such input: {path}. Name a file, a folder, a glob that finds something, or - for standard input."
     S502 = "Unknown kind of file: {path}. Rename it to one of the known endings: {endings}."
     S503 = "Nothing to annotate in {inputs}: no file there has a known ending ({endings})."
@@ -268,11 +297,11 @@ class Errors(metaclass=_Coded):
     S734 = "Cannot read text from {path}: {reason}. Mend or rename the file, or name the column of its text."
     S735 = "No prepared text in {path}: {reason}. Run `samarkand prepare-text` with the same config."
     S736 = "The prepared text cannot be sampled: {reason}. Mend reading.weights, or prepare the text again."
-    S737 = "No checkpoint to go on from in {path}. Leave out --resume to start from the beginning."
+    S737 = "The training in {path} has an encoder and no checkpoint to go on from. Set another output to train anew."
     S738 = "The checkpoint {path} cannot be read: {reason}. Remove it to go on from the one before."
     S739 = (
         "A batch of {batch} sequences does not divide among {world} ranks that take {micro} at once. "
-        "Set training.batch_size to a multiple of training.micro_batch times the ranks."
+        "Set training.batch_size to a multiple of the ranks, and training.micro_batch to a divisor of their shares."
     )
     S740 = (
         "The loss is {loss} and its gradient {norm} by step {step}; nothing was saved of it. Last checkpoint: {last}. "
@@ -280,6 +309,7 @@ class Errors(metaclass=_Coded):
     )
     S741 = "{path} holds a training already. Pass --resume to go on with it, or set another output."
     S742 = "The checkpoint {path} was made with other settings: {keys}. Resume with the same ones, or start anew."
+    S743 = "No document is left of the text: {reasons}. Mend cleaning, or the languages of text.sources."
 
 
 class Warnings(metaclass=_Coded):
@@ -325,4 +355,9 @@ class Warnings(metaclass=_Coded):
     SW502 = (
         "{n} spans are not in the CoNLL files: a column of tags holds one flat layer (here {layer}). "
         "Name a group with --spans-key, or write JSONL to keep them all."
+    )
+    SW720 = (
+        "{model} repeats blocks such as {block}, but cannot be cut between them: nothing is recomputed, and stages are "
+        "uneven. Let only floating-point tensors with gradients pass from block to block, none of them changed in "
+        "place, and compute all else from inputs and buffers."
     )

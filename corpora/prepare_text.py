@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -85,7 +86,8 @@ def prepare_text(config: Path, overrides: Sequence[str] = (), *, force: bool = F
     overrides (Sequence[str]): `--section.key value` words.
     force (bool): Whether to replace a folder that exists.
     RETURNS (dict): What was kept and dropped, by group; it is written to `preparation.json` too.
-    RAISES (ValueError): S217 for a folder that exists, S730 to S732 for the settings, S733 and S734 for the text.
+    RAISES (ValueError): S217 for a folder that exists, S730 to S732 for the settings, S733, S734 and S743 for the
+        text.
     """
     settings = load_settings(PreparationSettings, config, overrides, others=TRAINING)
     groups = find_groups(settings.text.sources)
@@ -98,6 +100,10 @@ def prepare_text(config: Path, overrides: Sequence[str] = (), *, force: bool = F
     texts.mkdir(parents=True)
     try:
         counts = _clean(groups, settings.cleaning, texts)
+        if not any(count["kept"] for count in counts.values()):
+            dropped = sum((Counter(count["dropped"]) for count in counts.values()), Counter())
+            reasons = ", ".join(f"{count:,} dropped as {reason!r}" for reason, count in dropped.most_common())
+            raise ValueError(Errors.S743.format(reasons=reasons or "the files are empty"))
         tokenizer = train_vocabulary(_sample(groups, settings.vocabulary, texts), settings.vocabulary.size)
         wrap_tokenizer(tokenizer, sys.maxsize).save_pretrained(partial / TOKENIZER)
         written = write_corpus(partial, ((g.name, g.language, _pieces(texts / g.name, tokenizer)) for g in groups))

@@ -18,6 +18,7 @@ import numpy as np
 import regex
 
 from ..language_scripts import LANGUAGE_SCRIPTS
+from ..models.settings import require
 
 # Control characters, marks of direction, joiners that show nothing, halves of surrogate pairs; not \n and \t, nor
 # the joiners of Persian (U+200C) and of emoji (U+200D).
@@ -54,6 +55,12 @@ class CleaningRules:
     duplicate_lines: float = 0.304
     top_bigram: float = 0.197
     near_duplicates: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("min_letters", "max_characters", "max_word"):
+            require(getattr(self, name) >= 1, f"cleaning.{name}", getattr(self, name), "1 or more")
+        for name in ("word_share", "script_share", "duplicate_lines", "top_bigram"):
+            require(0 <= getattr(self, name) <= 1, f"cleaning.{name}", getattr(self, name), "from 0 to 1")
 
 
 def normalise(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,18 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"{PREFIX}*/{STATE}"))
 
 
-def read_state(path: Path) -> Any:
-    """RETURNS (Any): The state that was saved beside model and optimizer; S738 when it is missing or damaged."""
+def read_state(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """Read the state that was saved beside model and optimizer.
+
+    path (Path): The checkpoint.
+    keys (Sequence[str]): What has to be in it.
+    RETURNS (dict): The state.
+    RAISES (ValueError): S738 when it is missing, damaged or of another version.
+    """
     try:
-        return json.loads((path / STATE).read_text(encoding="utf-8"))["training"]
-    except (OSError, ValueError, KeyError) as err:
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))["training"]
+        return {key: state[key] for key in keys}
+    except (OSError, ValueError, KeyError, TypeError) as err:
         raise ValueError(Errors.S738.format(path=path, reason=first_line(err))) from None
 
 
@@ -89,15 +97,18 @@ def replace_folder(source: Path, target: Path) -> None:
     """Move a finished folder into place, once its files are on the disk.
 
     source (Path): The folder.
-    target (Path): Its place, on the same disk; what is there is removed.
+    target (Path): Its place, on the same disk; what is there is set aside first, and removed at the end.
     """
     for path in source.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if target.exists():
-        shutil.rmtree(target)
+        os.replace(target, old)
     os.replace(source, target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -106,7 +106,7 @@ class TrainingSettings:
     """Batches, precision and what is kept.
 
     batch_size (int): Sequences of a step, over all ranks.
-    micro_batch (int): Sequences that a device takes at once; the rest of a step is accumulated.
+    micro_batch (int): Most sequences that a device takes at once; the rest of a step is accumulated.
     precision (str): "bf16" for autocast, "fp32".
     compile (bool): Whether to compile the network with torch.
     seed (int): Seed of weights, masks and order.
@@ -169,3 +169,7 @@ class EncoderSettings:
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     result: ResultSettings = field(default_factory=ResultSettings)
+
+    def __post_init__(self) -> None:
+        fits = self.masking.rate * (self.reading.length - 1) >= 1
+        require(fits, "masking.rate", self.masking.rate, "so large that a piece of each sequence is hidden")

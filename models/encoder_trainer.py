@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -21,18 +22,19 @@ from .checkpoints import checkpoints, load_checkpoint, read_state, save_checkpoi
 from .encoder_result import save_result
 from .encoder_settings import EncoderSettings
 from .masked_lm import MaskedLMLoss, build_masked_lm, flops_per_piece
-from .masking import IGNORED, MaskedBatch, WordMasker
+from .masking import MaskedBatch, WordMasker
 from .packed_corpus import TOKENIZER, PackedCorpus, SequenceReader, SequenceSampler
 from .process_group import Ranks
+from .stop_signals import StopSignals
 from .vocabulary import word_flags
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Row = dict[str, Any]
-# Settings that a resumed training may change: they do not change its steps.
+# Settings that a resumed training may change: they leave its data and its model what they are.
 FREE = ("output", "data", "schedule", "result", "log_steps", "evaluations", "save_minutes", "save_steps", "keep")
-FREE += ("peak_tflops", "compile")
+FREE += ("peak_tflops", "compile", "micro_batch", "learn_rate", "clip")
 
 
 class EncoderTrainer:
@@ -48,8 +50,9 @@ class EncoderTrainer:
         self.settings, self.ranks, self.report = settings, ranks, report
         self.output = Path(settings.output)
         reading, training = settings.reading, settings.training
-        self.micro_batches, rest = divmod(training.batch_size, training.micro_batch * ranks.world)
-        if rest or not self.micro_batches:
+        self.share, rest = divmod(training.batch_size, ranks.world)
+        self.micro_batch = min(training.micro_batch, self.share)
+        if rest or not self.share or self.share % self.micro_batch:
             sizes = {"batch": training.batch_size, "micro": training.micro_batch, "world": ranks.world}
             raise ValueError(Errors.S739.format(**sizes))
         corpus = PackedCorpus.load(Path(settings.data))
@@ -79,11 +82,11 @@ class EncoderTrainer:
         """Go on from a checkpoint.
 
         path (Path): The checkpoint.
-        RAISES (ValueError): S738 for a damaged checkpoint, S742 for one of other settings.
+        RAISES (ValueError): S738 for a damaged checkpoint, S742 for one of other settings or other text.
         """
-        state = read_state(path)
+        state = read_state(path, ("step", "seconds", "curve", "settings", "position", "text"))
         changed = _differences(state["settings"], asdict(self.settings))
-        changed += [] if state["pieces"] == len(self.sampler.corpus.ids) else ["data"]
+        changed += [] if state["text"] == self._text() else ["data"]
         if changed:
             raise ValueError(Errors.S742.format(path=path, keys=", ".join(changed)))
         load_checkpoint(path, self.model, self.optimizer)
@@ -96,18 +99,23 @@ class EncoderTrainer:
 
         RETURNS (dict): The last line of the log.
         RAISES (RuntimeError): S740 when the loss is no number any more.
+        RAISES (KeyboardInterrupt): After a checkpoint, when a signal asked to stop.
         """
         if self.ranks.is_first:
             self.output.mkdir(parents=True, exist_ok=True)
             _write_lines(self.output / "log.jsonl", self.curve)
         schedule, saved, saved_step = self.settings.schedule, self.seconds, self.step
-        while (progress := schedule.progress(self.step, self.seconds)) < 1:
-            self._log(self._window(progress), progress)
-            waited = self.seconds - saved, self.step - saved_step
-            if self._is_due(*waited) and schedule.progress(self.step, self.seconds) < 1:
-                self.save()
-                saved, saved_step = self.seconds, self.step
-        self.save()
+        with StopSignals() as stop:
+            while (progress := schedule.progress(self.step, self.seconds)) < 1:
+                self._log(self._window(progress), progress)
+                if self.ranks.any(stop.asked):
+                    self.save()
+                    raise KeyboardInterrupt
+                waited = self.seconds - saved, self.step - saved_step
+                if self._is_due(*waited) and schedule.progress(self.step, self.seconds) < 1:
+                    self.save()
+                    saved, saved_step = self.seconds, self.step
+            self.save()
         if self.ranks.is_first:
             save_result(self.output, self.model, self.tokenizer, self.settings, self.curve)
         self.ranks.wait()
@@ -118,7 +126,7 @@ class EncoderTrainer:
         if self.ranks.is_first:
             state = {"step": self.step, "seconds": self.seconds, "curve": self.curve}
             state |= {"settings": asdict(self.settings), "position": self.sampler.state()}
-            state["pieces"] = len(self.sampler.corpus.ids)
+            state["text"] = self._text()
             keep = self.settings.training.keep
             save_checkpoint(self.output / "checkpoints", self.step, self.model, self.optimizer, state, keep=keep)
 
@@ -130,18 +138,19 @@ class EncoderTrainer:
         spans, groups = self.sampler.held_out()
         names = [group.name for group in self.sampler.corpus.groups]
         sums = torch.zeros(2, len(names), dtype=torch.float64, device=self.ranks.device)
-        size = self.settings.training.micro_batch
+        size = self.micro_batch
         self.network.eval()
+        everything = self._masked(spans, stream=1, number=0) if len(spans) else None
         for number in range(self.ranks.rank, -(-len(spans) // size), self.ranks.world):
             rows = np.arange(number * size, (number + 1) * size)
             # A last batch of the same size: its repeated rows are not counted.
-            batch = self._masked(spans[rows % len(spans)], stream=1, number=number)
+            batch = everything.rows(torch.from_numpy(rows % len(spans)).to(sums.device))
             with torch.no_grad():
                 losses = self._losses(batch)
             real = int((rows < len(spans)).sum())
             index = torch.from_numpy(groups[rows[:real]]).to(sums.device)
             sums[0].index_add_(0, index, losses[:real].double().sum(1))
-            sums[1].index_add_(0, index, (batch.labels[:real] != IGNORED).double().sum(1))
+            sums[1].index_add_(0, index, batch.asked[:real].double().sum(1))
         self.network.train()
         totals, counts = self.ranks.sum(sums).tolist()
         scores = {name: total / count for name, total, count in zip(names, totals, counts) if count}
@@ -170,7 +179,7 @@ class EncoderTrainer:
             rate = self.settings.optimizer.learn_rate * schedule.rate(self.step, done)
             sums += self._step(rate)
             self.step += 1
-        # The only wait for the device; a checkpoint comes after it, so that none holds what a bad step left.
+        # Here the device is waited for; a checkpoint comes after it, so that none holds what a bad step left.
         loss, norm = (sums / count).tolist()
         if not np.isfinite(loss + norm):
             last = checkpoints(self.output / "checkpoints")
@@ -200,18 +209,17 @@ class EncoderTrainer:
 
     def _step(self, rate: float) -> Tensor:
         """One step of the optimizer; returns the loss over all ranks, and the norm of its gradient before clipping."""
-        training, ranks = self.settings.training, self.ranks
-        spans = self.sampler.next_batch().reshape(-1, training.micro_batch, 2)
-        own = [self.micro_batches * ranks.rank + i for i in range(self.micro_batches)]
-        first = (self.step * training.batch_size) // training.micro_batch
-        batches = [self._masked(spans[i], stream=0, number=first + i) for i in own]
-        # The mean is over all that is asked in the step, however it is cut up.
-        asked = ranks.sum(torch.stack([(batch.labels != IGNORED).sum() for batch in batches]).sum())
+        ranks = self.ranks
+        # Every rank hides the words of the whole step, so that these depend on neither ranks nor micro-batches.
+        whole = self._masked(self.sampler.next_batch(), stream=0, number=self.step)
+        asked = whole.asked.sum().clamp_min(1)
+        first = self.share * ranks.rank
+        starts = range(first, first + self.share, self.micro_batch)
         total = torch.zeros((), device=ranks.device)
-        for batch in batches:
-            is_last = batch is batches[-1]
+        for start in starts:
+            is_last = start == starts[-1]
             with nullcontext() if is_last or ranks.world == 1 else self.network.no_sync():
-                loss = self._losses(batch).sum() / asked
+                loss = self._losses(whole.rows(slice(start, start + self.micro_batch))).sum() / asked
                 # DistributedDataParallel takes the mean over ranks.
                 (loss * ranks.world).backward()
             total += loss.detach()
@@ -221,6 +229,11 @@ class EncoderTrainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         return torch.stack([ranks.sum(total), norm])
+
+    def _text(self) -> str:
+        """What tells prepared text from other text."""
+        vocabulary = zlib.crc32(self.tokenizer.to_str().encode())
+        return f"{self.sampler.corpus.fingerprint()}-{vocabulary:08x}"
 
     def _masked(self, spans: np.ndarray, *, stream: int, number: int) -> MaskedBatch:
         seed = np.random.SeedSequence([self.settings.training.seed, stream, number]).generate_state(1, np.uint64)
@@ -281,10 +294,10 @@ def load_tokenizer(data: Path) -> Tokenizer:
 
 
 def _differences(old: Any, new: Any, key: str = "") -> list[str]:
-    """Last parts of the keys whose values differ and may not."""
+    """Dotted keys whose values differ and may not."""
     if isinstance(old, dict) and isinstance(new, dict):
-        names = [name for name in old | new if name not in FREE]
-        return [found for name in names for found in _differences(old.get(name), new.get(name), name)]
+        names = {name: f"{key}.{name}" if key else name for name in old | new if name not in FREE}
+        return [found for name, full in names.items() for found in _differences(old.get(name), new.get(name), full)]
     same = list(old) == list(new) if isinstance(old, list) else old == new
     return [] if same else [key]
 

@@ -87,12 +87,16 @@ class MaskedLMLoss(nn.Module):
     def forward(self, inputs: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
         """Losses of a batch.
 
-        inputs (int64, [B, L]): The pieces to read. Sequences are full, so that no attention is masked.
+        inputs (int64, [B, L]): The pieces to read. No attention is masked: pieces see across the documents of a
+            sequence, and the few short sequences see their padding.
         positions (int64, [B, M]): Positions that are asked for.
         labels (int64, [B, M]): The pieces that belong there, `IGNORED` for none.
         RETURNS (float32, [B, M]): Cross-entropies in nats, 0 where nothing is asked.
         """
-        hidden = self.model.model(input_ids=inputs).last_hidden_state
+        # Asked for a mask of its own, the model makes one while it is compiled, which hides nothing and costs the fused
+        # attention.
+        unmasked = {"full_attention": None, "sliding_attention": None}
+        hidden = self.model.model(input_ids=inputs, attention_mask=unmasked).last_hidden_state
         asked = hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
         logits = self.model.decoder(self.model.head(asked)).float()
         losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")

@@ -60,6 +60,15 @@ class MaskedBatch:
     positions: Tensor
     labels: Tensor
 
+    def rows(self, chosen: slice | Tensor) -> MaskedBatch:
+        """RETURNS (MaskedBatch): Some of the rows."""
+        return MaskedBatch(self.inputs[chosen], self.positions[chosen], self.labels[chosen])
+
+    @property
+    def asked(self) -> Tensor:
+        """RETURNS (Tensor): Whether something is asked at a position. bool, [B, M]"""
+        return self.labels != IGNORED
+
 
 class WordMasker:
     """Hides words of packed sequences.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,6 +101,11 @@ class PackedCorpus:
             reason = f"{PIECES} has {len(ids):,} pieces and {GROUPS} tells of {announced:,}"
             raise ValueError(Errors.S735.format(path=folder, reason=reason))
         return cls(ids, groups)
+
+    def fingerprint(self) -> str:
+        """RETURNS (str): A checksum of pieces and groups, the same for the same text alone."""
+        groups = json.dumps([asdict(group) for group in self.groups]).encode()
+        return f"{zlib.crc32(groups, zlib.crc32(self.ids.data)):08x}"
 
 
 @dataclass
@@ -240,7 +246,10 @@ class SequenceReader:
         spans (ndarray): Start and end of each. int64, [B, 2]
         RETURNS (Tensor): `<s>` and the pieces of each, filled up with `<pad>`. int64, [B, 1 + length]
         """
-        bounds = torch.from_numpy(spans).to(self._ids.device)
+        bounds = torch.from_numpy(spans)
+        if self._ids.is_cuda:
+            # Copied from pinned memory while the device still works on the step before.
+            bounds = bounds.pin_memory().to(self._ids.device, non_blocking=True)
         places = bounds[:, :1] + self._steps
         pieces = self._ids[places.clamp_max(len(self._ids) - 1)].long() & (MAX_VOCABULARY - 1)
         pieces = pieces.masked_fill(places >= bounds[:, 1:], PAD)

@@ -36,6 +36,10 @@ class Ranks:
             dist.all_reduce(value)
         return value
 
+    def any(self, value: bool) -> bool:
+        """RETURNS (bool): Whether the value is true in any rank."""
+        return bool(self.sum(torch.tensor(int(value), device=self.device))) if self.world > 1 else value
+
     def from_first(self, value: float) -> float:
         """RETURNS (float): The value of the first rank."""
         if self.world == 1:
@@ -62,7 +66,10 @@ def joined_ranks() -> Iterator[Ranks]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
     if world > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if device.type == "cuda":
+            dist.init_process_group("nccl", device_id=device)
+        else:
+            dist.init_process_group("gloo")
     try:
         yield Ranks(rank, world, device)
     finally:

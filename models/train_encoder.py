@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import Errors
+from ..errors import Errors, is_coded, is_expected, spoken
 from .checkpoints import checkpoints
 from .encoder_settings import PREPARATION, EncoderSettings
 from .encoder_trainer import EncoderTrainer, Row
@@ -30,7 +30,7 @@ def train_encoder(
 
     config (Path): TOML file of `EncoderSettings`.
     overrides (Sequence[str]): `--section.key value` words.
-    resume (bool): Whether to go on from the last checkpoint.
+    resume (bool): Whether to go on from the last checkpoint, if there is one.
     report (Optional[Callable]): Takes each line of the log, in the first rank.
     RETURNS (dict): The last line of the log.
     RAISES (ValueError): S730 to S732 for the settings, S735 and S736 for the text, S737 to S742 for what keeps the
@@ -41,12 +41,13 @@ def train_encoder(
     with joined_ranks() as ranks:
         output = Path(settings.output)
         found = checkpoints(output / "checkpoints")
-        if resume and not found:
-            raise ValueError(Errors.S737.format(path=output / "checkpoints"))
-        if not resume and (found or (output / "encoder").exists()):
+        is_done = (output / "encoder").exists()
+        if resume and is_done and not found:
+            raise ValueError(Errors.S737.format(path=output))
+        if not resume and (is_done or found):
             raise ValueError(Errors.S741.format(path=output))
         trainer = EncoderTrainer(settings, ranks, report)
-        if resume:
+        if found:
             trainer.load(found[-1])
         return trainer.run()
 
@@ -70,8 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     if not words or words[0].startswith("-"):
         print(__doc__, file=sys.stderr)
         return 2
-    # Every rank meets the same error; one line is enough.
-    is_first = os.environ.get("RANK", "0") == "0"
+    rank = int(os.environ.get("RANK", 0))
     try:
         train_encoder(
             Path(words[0]),
@@ -80,11 +80,13 @@ def main(arguments: Sequence[str]) -> int:
             report=lambda row: print(describe(row), file=sys.stderr, flush=True),
         )
     except (OSError, ValueError, RuntimeError) as err:
-        if is_first:
-            print(f"error: {str(err).strip().splitlines()[0]}", file=sys.stderr)
+        if not is_expected(err):
+            raise
+        if rank == 0 or not is_coded(err):
+            print(f"error: {spoken(err)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        if is_first:
+        if rank == 0:
             print("interrupted: go on with --resume", file=sys.stderr)
         return 130
     return 0

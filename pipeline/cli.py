@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import DEFAULT_PIPELINE, __version__
-from ..errors import SamarkandWarning
+from ..errors import SamarkandWarning, is_coded, is_expected, spoken
 
 FAILED = 1
 USAGE = 2
@@ -225,6 +225,8 @@ def _reported(interrupted: str = "files that were complete are kept, see run.jso
         except UsageError as error:
             _fail(error, USAGE)
         except (OSError, ValueError, RuntimeError) as error:
+            if not is_expected(error):
+                raise
             _fail(error, FAILED)
         except KeyboardInterrupt:
             typer.echo(f"interrupted: {interrupted}", err=True)
@@ -232,9 +234,8 @@ def _reported(interrupted: str = "files that were complete are kept, see run.jso
 
 
 def _fail(error: Exception, status: int) -> None:
-    lines = str(error).strip().split("\n")
-    if _is_first_rank():
-        typer.echo(f"error: {lines[0]}", err=True)
+    if _is_first_rank() or not is_coded(error):
+        typer.echo(f"error: {spoken(error)}", err=True)
     raise typer.Exit(status) from None
 
 

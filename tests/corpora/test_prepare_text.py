@@ -112,6 +112,23 @@ def test_a_failure_leaves_nothing(tmp_path, raw, config):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw", "recipe.toml"]
 
 
+def test_S743_nothing_is_left(tmp_path, raw, config):
+    prepare_text(config)
+    for path in raw.iterdir():
+        path.unlink()
+    (raw / "ar.txt").write_text("English text in a file of Arabic, all of it.\n" * 3, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"S743.*3 dropped as 'script'"):
+        prepare_text(config, force=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "raw", "recipe.toml"]
+    assert PackedCorpus.load(tmp_path / "data").groups
+
+
+@pytest.mark.parametrize("name", ["cleaning.script_share", "cleaning.max_characters"])
+def test_rules_out_of_range(config, name):
+    with pytest.raises(ValueError, match=rf"S732.*{name}"):
+        prepare_text(config, [f"--{name}", "-3"])
+
+
 def test_parquet_and_datasets(tmp_path):
     from datasets import Dataset, DatasetDict
 

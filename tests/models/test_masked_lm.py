@@ -54,6 +54,22 @@ def test_attention_takes_the_fast_path(model, device, monkeypatch):
     assert masks == [None, None]
 
 
+def test_attention_takes_the_fast_path_when_compiled(model, device):
+    graphs = []
+
+    def keep(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    batch, network = make_batch(device), MaskedLMLoss(model)
+    expected = network(batch.inputs, batch.positions, batch.labels)
+    network.compile(backend=keep)
+    assert torch.equal(network(batch.inputs, batch.positions, batch.labels), expected)
+    nodes = [node for graph in graphs for node in graph.graph.nodes if "scaled_dot_product" in str(node.target)]
+    assert [node.kwargs.get("attn_mask") for node in nodes] == [None, None]
+    assert len(graphs) == 1
+
+
 def test_head_is_tied(model):
     assert model.decoder.weight is model.model.embeddings.tok_embeddings.weight
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import lzma
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +21,7 @@ from safetensors.torch import load_file
 from samarkand.models.checkpoints import checkpoints
 from samarkand.models.encoder_settings import EncoderSettings, ScheduleSettings
 from samarkand.models.masked_lm import MaskedLMLoss
+from samarkand.models.packed_corpus import PIECES
 from samarkand.models.settings import load_settings
 from samarkand.models.train_encoder import main, train_encoder
 from samarkand.pipeline import cli
@@ -222,7 +225,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(recipe, tm
 def test_what_is_refused(recipe, tmp_path):
     for words, code in (
         (["--training.micro_batch", "3"], "S739.*8 sequences.*1 ranks.*3"),
-        (["--training.micro_batch", "16"], "S739"),
+        (["--masking.rate", "0.02"], "S732.*masking.rate"),
         (["--data", str(tmp_path / "none")], "S735"),
         (["--schedule.steps", "0"], "S732.*schedule.steps"),
         (["--reading.weights", "{xx = 1.0}"], "S736"),
@@ -231,18 +234,74 @@ def test_what_is_refused(recipe, tmp_path):
     ):
         with pytest.raises(ValueError, match=code):
             train_encoder(recipe, words)
-    with pytest.raises(ValueError, match="S737"):
-        train_encoder(recipe, resume=True)
     assert not (tmp_path / "run").exists()
     train_encoder(recipe)
     with pytest.raises(ValueError, match="S741"):
         train_encoder(recipe)
-    with pytest.raises(ValueError, match=r"S742.*seed"):
+    with pytest.raises(ValueError, match=r"S742.*training\.seed"):
         train_encoder(recipe, ["--training.seed", "1"], resume=True)
     (newest,) = checkpoints(tmp_path / "run" / "checkpoints")[-1:]
     (newest / "model.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match="S738"):
         train_encoder(recipe, resume=True)
+    state = json.loads((newest / "state.json").read_text())
+    del state["training"]["text"]
+    (newest / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match=r"S738.*text"):
+        train_encoder(recipe, resume=True)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(ValueError, match="S737"):
+        train_encoder(recipe, resume=True)
+
+
+def test_other_text_of_the_same_length_is_noticed(recipe, data, tmp_path):
+    train_encoder(recipe)
+    other = shutil.copytree(data, tmp_path / "other")
+    ids = np.frombuffer(lzma.decompress((other / PIECES).read_bytes()), dtype="<u2")
+    (other / PIECES).write_bytes(lzma.compress(ids[::-1].tobytes()))
+    with pytest.raises(ValueError, match=r"S742.*data"):
+        train_encoder(recipe, ["--data", str(other)], resume=True)
+
+
+def test_one_command_starts_and_goes_on(recipe, tmp_path):
+    train_encoder(recipe, ["--schedule.steps", "2"], resume=True)
+    train_encoder(recipe, resume=True)
+    assert [row["step"] for row in read_log(tmp_path)] == [2, 4, 6]
+
+
+def test_micro_batches_change_nothing_and_may_change(recipe, data, tmp_path):
+    """A device that ran out of memory goes on with smaller ones."""
+    train_encoder(recipe)
+    other = write_recipe(tmp_path / "other", data)
+
+    def stop(row):
+        if row["step"] == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_encoder(other, ["--training.micro_batch", "64"], report=stop)
+    train_encoder(other, ["--training.micro_batch", "2"], resume=True)
+    assert losses(tmp_path / "other") == pytest.approx(losses(tmp_path), abs=1e-5)
+    held_out = [[row["held_out"]["mean"] for row in read_log(folder)] for folder in (tmp_path, tmp_path / "other")]
+    assert held_out[1][-1] == pytest.approx(held_out[0][-1], abs=1e-4)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_training_that_is_asked_to_stop_saves_first(recipe, data, tmp_path, number):
+    handlers = signal.getsignal(number)
+
+    def stop(row):
+        if row["step"] == 2:
+            os.kill(os.getpid(), number)
+
+    words = ["--training.save_steps", "0"]
+    with pytest.raises(KeyboardInterrupt):
+        train_encoder(recipe, words, report=stop)
+    assert signal.getsignal(number) == handlers
+    assert [path.name for path in checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000002"]
+    train_encoder(recipe, words, resume=True)
+    train_encoder(write_recipe(tmp_path / "whole", data), words)
+    assert losses(tmp_path) == losses(tmp_path / "whole")
 
 
 def test_a_finished_training_can_be_made_longer(recipe, tmp_path):
@@ -277,10 +336,27 @@ def test_an_interrupted_training_says_how_to_go_on(recipe, monkeypatch):
     assert main([str(recipe)]) == 130
 
 
-def test_one_rank_speaks_for_all(tmp_path, monkeypatch):
+def test_one_rank_speaks_for_all(tmp_path, recipe, capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     result = CliRunner().invoke(cli.app, ["train-encoder", str(tmp_path / "none.toml")])
     assert (result.exit_code, result.stderr) == (1, "")
+    assert main([str(tmp_path / "none.toml")]) == 1
+    assert capsys.readouterr().err == ""
+
+    def fail(error):
+        def forward(*_):
+            raise error
+
+        monkeypatch.setattr(MaskedLMLoss, "forward", forward)
+        return main([str(recipe)])
+
+    # What only one rank meets is told by that one.
+    assert fail(OSError("the disk is gone")) == 1
+    assert capsys.readouterr().err == "error: OSError: the disk is gone\n"
+    assert fail(ValueError()) == 1
+    assert capsys.readouterr().err == "error: ValueError\n"
+    with pytest.raises(RuntimeError, match="no kernel"):
+        fail(RuntimeError("no kernel"))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
