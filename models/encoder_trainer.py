@@ -21,6 +21,7 @@ from ..errors import Errors, first_line
 from .checkpoints import checkpoints, load_checkpoint, read_state, save_checkpoint
 from .encoder_result import save_result
 from .encoder_settings import EncoderSettings
+from .heap import return_large_blocks
 from .masked_lm import MaskedLMLoss, build_masked_lm, flops_per_piece
 from .masking import MaskedBatch, WordMasker
 from .packed_corpus import TOKENIZER, PackedCorpus, SequenceReader, SequenceSampler
@@ -104,6 +105,7 @@ class EncoderTrainer:
         if self.ranks.is_first:
             self.output.mkdir(parents=True, exist_ok=True)
             _write_lines(self.output / "log.jsonl", self.curve)
+        return_large_blocks()
         schedule, saved, saved_step = self.settings.schedule, self.seconds, self.step
         with StopSignals() as stop:
             while (progress := schedule.progress(self.step, self.seconds)) < 1:

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import Errors
+from .heap import return_large_blocks
 from .weights import load_weights
 
 Builder = Callable[[dict[str, Any]], nn.Module]
@@ -195,6 +196,7 @@ class TorchShim(PyTorchShim):
         RETURNS (Tuple): What the network returns, and a callback that takes the arguments of
             `torch.autograd.backward`, adds to the gradients of the parameters and returns those of `inputs`.
         """
+        return_large_blocks()
         module = self.module
         if not module.training:
             module.train()
