@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,8 +13,8 @@ from torch.utils._pytree import tree_leaves
 
 from ..errors import Errors
 from .byte_sizes import format_size, parse_size
-from .layer_profile import LayerProfile, profile_layer
-from .model_probe import ModelProbe, probe_model
+from .layer_profile import LayerProfile
+from .model_probe import Kind, ModelProbe, probe_model
 from .recompute_policy import LayerPolicy, keep_all, policy_cost, policy_sizes, rebuild_all, rebuild_named
 from .recompute_region import RegionPlan, Regions
 from .recompute_solver import PLANNERS
@@ -28,7 +29,7 @@ ATTENTION = ("softmax", "bmm", "scaled_dot_product")
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """What one layer does.
+    """What one call of a layer does.
 
     name (str): The layer.
     region (Optional[RegionPlan]): What it keeps; None when it recomputes nothing.
@@ -47,7 +48,8 @@ class LayerPlan:
 class RecomputePlan:
     """A plan for the layers of a model.
 
-    layers (tuple[LayerPlan, ...]): The layers.
+    layers (tuple[LayerPlan, ...]): The layers, in the order in which they are called; one that is called several times
+        is there for each call.
     planner (str): Who made it.
     peak_size (int): Bytes of weights, gradients and activations at the worst moment of a step, as predicted.
     budget (int): Bytes that it was made for.
@@ -69,7 +71,10 @@ class RecomputePlan:
         model (Module): The model, or another one of the same layers.
         RETURNS (Regions): What was done; `remove()` undoes it.
         """
-        return Regions(model, {layer.name: layer.region for layer in self.layers})
+        regions: defaultdict[str, list[RegionPlan | None]] = defaultdict(list)
+        for layer in self.layers:
+            regions[layer.name].append(layer.region)
+        return Regions(model, regions)
 
     def __str__(self) -> str:
         recomputing = [layer for layer in self.layers if layer.region is not None]
@@ -115,14 +120,10 @@ def plan_recompute(
     if not names:
         raise ValueError(Errors.S753.format(model=type(model).__name__))
     probe = probe_model(model, names, sample, loss or _sum)
-    profiles: dict[Any, LayerProfile] = {}
-    for name in names:
-        kind, (args, kwargs) = probe.kinds[name], probe.calls[probe.kinds[name]]
-        if kind not in profiles:
-            profiles[kind] = profile_layer(model.get_submodule(name), args, kwargs)
-    measured = [profiles[probe.kinds[name]] for name in names]
+    profiles = {kind: call.profile() for kind, call in probe.first.items()}
+    measured = [profiles[kind] for _, kind in probe.calls]
     policies = _policies(measured, probe, planner, size, static + _weights(model))
-    plans = tuple(map(_layer_plan, names, measured, policies))
+    plans = tuple(_layer_plan(probe, *call) for call in zip(probe.calls, measured, policies))
     return RecomputePlan(plans, planner, static + _weights(model) + _peak(measured, policies, probe), size)
 
 
@@ -211,8 +212,11 @@ def _sizes(profile: LayerProfile, policy: LayerPolicy) -> tuple[int, int]:
     return (profile.held, 0) if profile.region(policy) is None else policy_sizes(profile.costs, policy)
 
 
-def _layer_plan(name: str, profile: LayerProfile, policy: LayerPolicy) -> LayerPlan:
-    return LayerPlan(name, profile.region(policy), *_sizes(profile, policy), _seconds(profile.costs, policy))
+def _layer_plan(probe: ModelProbe, call: tuple[str, Kind], profile: LayerProfile, policy: LayerPolicy) -> LayerPlan:
+    (name, kind), region = call, profile.region(policy)
+    if region is not None:
+        region = replace(region, operators=probe.first[kind].operators)
+    return LayerPlan(name, region, *_sizes(profile, policy), _seconds(profile.costs, policy))
 
 
 def _total(layers: Sequence[LayerCosts], policies: Sequence[LayerPolicy]) -> float:

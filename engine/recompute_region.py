@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,6 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 from torch.utils.checkpoint import SAC_IGNORED_OPS, checkpoint
 
+_BELOW: ContextVar[Any] = ContextVar("region below", default=None)
+# In the metadata of the node that made a region's result.
+_GIVER = "early region"
+
 
 @dataclass(frozen=True)
 class RegionPlan:
@@ -20,13 +27,16 @@ class RegionPlan:
 
     kept (Mapping[int, tuple[bool, ...]]): Operators whose output is kept, and which of its tensors.
     skipped (frozenset[int]): Operators of which nothing is needed again: they give memory without contents.
-    early (bool): Recompute as soon as the gradient of the result is known, which may still be on its way from another
-        process, and not only when the first operator asks.
+    early (bool): Recompute while the layer above, a region too, waits for a sum over processes in its backward pass, or
+        at the latest when the gradient of the result is known, and not only when the first operator asks.
+    operators (tuple[str, ...]): Names of all operators that the plan was made for; a call that dispatches others, as
+        for another shape, recomputes everything. Empty for a plan that fits every call.
     """
 
     kept: Mapping[int, tuple[bool, ...]] = field(default_factory=dict)
     skipped: frozenset[int] = frozenset()
     early: bool = False
+    operators: tuple[str, ...] = ()
 
 
 def run_region(function: Callable[..., Any], plan: RegionPlan, *args: Any, **kwargs: Any) -> Any:
@@ -36,51 +46,92 @@ def run_region(function: Callable[..., Any], plan: RegionPlan, *args: Any, **kwa
     plan (RegionPlan): What it keeps.
     RETURNS (Any): What the function returns.
     """
-    first: list[Any] = []
+    first: list[Any] | None = [] if plan.early else None
     entered, contexts = partial(enter_region, function, first), partial(_contexts, plan)
-    result = checkpoint(entered, *args, use_reentrant=False, context_fn=contexts, **kwargs)
-    if plan.early and first:
+    with over_region(_giver((args, kwargs))):
+        result = checkpoint(entered, *args, use_reentrant=False, context_fn=contexts, **kwargs)
+    if first:
         for tensor in _tensors(result):
             tensor.register_hook(partial(_recompute, first[0]))
+            # Weakly, since a result that was an argument is made by a node that the region's own come after.
+            tensor.grad_fn.metadata[_GIVER] = weakref.ref(first[0])
             break
     return result
 
 
 def observed_region(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function with the operators that `run_region` would dispatch, keeping everything."""
-    return enter_region(function, [], *args, **kwargs)
+    return enter_region(function, None, *args, **kwargs)
 
 
-def enter_region(function: Callable[..., Any], entrances: list[Any], *args: Any, **kwargs: Any) -> Any:
+def enter_region(function: Callable[..., Any], entrances: list[Any] | None, *args: Any, **kwargs: Any) -> Any:
     """Call a function whose graph has a node that can be asked to recompute it.
 
     function (Callable): The function, under checkpointing.
-    entrances (list): Gets that node when it is empty: to read its `saved_tensors` is to recompute the function.
+    entrances (Optional[list]): Gets that node when it is empty: to read its `saved_tensors` is to recompute the
+        function. None for a graph without that node, in which gradients are added up as if there were no region.
     RETURNS (Any): What the function returns.
     """
     args = list(args)
     for i, arg in enumerate(args):
         if isinstance(arg, Tensor) and arg.requires_grad:
-            args[i] = _Entrance.apply(arg)
-            if not entrances:
-                entrances.append(args[i].grad_fn)
+            # Also where it is not used, so that operators are counted alike.
+            entered = _Entrance.apply(arg)
+            if entrances is not None:
+                args[i] = entered
+                entrances[:] = entrances or [entered.grad_fn]
             break
-    return function(*args, **kwargs)
+    cached = torch.is_autocast_cache_enabled()
+    # Weights that autocast has at hand from another call would not be cast here, and operators be counted otherwise.
+    torch.set_autocast_cache_enabled(False)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        torch.set_autocast_cache_enabled(cached)
+
+
+@contextmanager
+def over_region(entrance: Any) -> Iterator[None]:
+    """Let what runs inside know the region whose result it reads, and whose backward pass comes after its own.
+
+    entrance (Any): Of `enter_region`, or None.
+    """
+    token = _BELOW.set(entrance)
+    try:
+        yield
+    finally:
+        _BELOW.reset(token)
+
+
+def region_below() -> Any:
+    """RETURNS (Any): What `over_region` was called with; None outside of it."""
+    return _BELOW.get()
+
+
+def recompute(entrance: Any) -> None:
+    """Recompute a region, if that was not done in this backward pass.
+
+    entrance (Any): Of `enter_region`.
+    """
+    if not entrance.recomputed:
+        entrance.recomputed = True
+        _ = entrance.saved_tensors
 
 
 class Regions:
     """Layers whose forward pass is a region; the model is as before once they are removed.
 
     model (Module): The model; its layers get a `forward` of their own, names and weights stay.
-    plans (dict[str, Optional[RegionPlan]]): Plan of each layer by name, None for a layer that keeps everything.
+    plans (Mapping[str, Sequence[Optional[RegionPlan]]]): Plans of each layer by name, which the calls of the layer
+        follow in turn, the first one again after the last; None for a call that keeps everything.
     """
 
-    def __init__(self, model: nn.Module, plans: dict[str, RegionPlan | None]) -> None:
+    def __init__(self, model: nn.Module, plans: Mapping[str, Sequence[RegionPlan | None]]) -> None:
         self._layers = []
-        for name, plan in plans.items():
-            if plan is not None:
+        for name, turns in plans.items():
+            if any(plan is not None for plan in turns):
                 layer = model.get_submodule(name)
-                layer.forward = partial(run_region, layer.forward, plan)
+                layer.forward = _Turns(layer.forward, turns)
                 self._layers.append(layer)
 
     def remove(self) -> None:
@@ -88,6 +139,31 @@ class Regions:
         for layer in self._layers:
             layer.__dict__.pop("forward", None)
         self._layers = []
+
+
+class OperatorNames(TorchDispatchMode):
+    """Names of the operators that a region dispatches, as `RegionPlan` takes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in SAC_IGNORED_OPS:
+            self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+class _Turns:
+    """The forward pass of a layer whose calls follow plans in turn."""
+
+    def __init__(self, forward: Callable[..., Any], plans: Sequence[RegionPlan | None]) -> None:
+        self._forward, self._plans, self._calls = forward, plans, 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        plan = self._plans[self._calls % len(self._plans)]
+        self._calls += 1
+        return self._forward(*args, **kwargs) if plan is None else run_region(self._forward, plan, *args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -139,10 +215,18 @@ class _Keeping(_Counting):
     def __init__(self, plan: RegionPlan, store: dict[int, Any]) -> None:
         super().__init__()
         self._plan, self._store = plan, store
+        self._fits = True
+
+    def __exit__(self, *error: Any) -> Any:
+        if not self._fits or self._place < len(self._plan.operators):
+            self._store.clear()
+        return super().__exit__(*error)
 
     def _run(self, place: int, func: Any, args: Any, kwargs: Any) -> Any:
         out = func(*args, **kwargs)
-        if place in self._plan.kept or place in self._plan.skipped:
+        names = self._plan.operators
+        self._fits = self._fits and (not names or names[place : place + 1] == (str(func),))
+        if self._fits and (place in self._plan.kept or place in self._plan.skipped):
             leaves, tree = tree_flatten(out)
             kept = self._plan.kept.get(place, (False,) * len(leaves))
             self._store[place] = tree_unflatten([_aside(*pair) for pair in zip(leaves, kept)], tree)
@@ -173,21 +257,29 @@ def _back(value: Any) -> Any:
 
 
 class _Entrance(torch.autograd.Function):
-    """Identity that saves an empty tensor: to ask for it is to recompute the region that it is in."""
+    """Identity that saves an empty tensor: to ask for it, but once, is to recompute the region that it is in."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x.new_empty(0))
+        ctx.recomputed = False
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
+        ctx.recomputed = False
         return grad
 
 
-def _recompute(node: Any, grad: Tensor) -> None:
-    _ = node.saved_tensors
+def _recompute(entrance: Any, grad: Tensor) -> None:
+    recompute(entrance)
+
+
+def _giver(arguments: Any) -> Any:
+    """The entrance of an early region that gave one of these arguments, or None."""
+    givers = (tensor.grad_fn.metadata.get(_GIVER) for tensor in _tensors(arguments))
+    return next((giver() for giver in givers if giver is not None), None)
 
 
 def _tensors(result: Any) -> Iterator[Tensor]:
-    return (t for t in tree_leaves(result) if isinstance(t, Tensor) and t.requires_grad)
+    return (t for t in tree_leaves(result) if isinstance(t, Tensor) and t.grad_fn is not None)

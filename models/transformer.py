@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import Errors, first_line
+from .recompute_updates import RecomputeSettings, UpdatePlans
 from .word_pieces import Alignment, IntArray, WordPieces
 
 if TYPE_CHECKING:
@@ -147,6 +148,9 @@ class TransformerNetwork(nn.Module):
     precision (str): "fp32", or "bf16" for autocast to bfloat16; a frozen encoder then holds bfloat16 weights.
     max_batch_pieces (int): Most pieces in a batch of windows, special pieces and padding included.
     pretrained (bool): Whether optimizers should use their learning rate for pretrained networks.
+    recompute (Optional[RecomputeSettings]): Budget of an update, unless the encoder is frozen; None to keep all
+        activations.
+    RAISES (ValueError): S334 when there is a budget and the encoder has no layers to recompute.
     """
 
     def __init__(
@@ -158,6 +162,7 @@ class TransformerNetwork(nn.Module):
         precision: Precision = "fp32",
         max_batch_pieces: int = 4096,
         pretrained: bool = True,
+        recompute: RecomputeSettings | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -166,6 +171,7 @@ class TransformerNetwork(nn.Module):
         self.autocast = precision == "bf16" and not freeze
         self.max_batch_pieces = max_batch_pieces
         self.pretrained = pretrained
+        self.update_plans = None if recompute is None or freeze else UpdatePlans(recompute, encoder)
         if freeze:
             encoder.requires_grad_(False).eval()
             if precision == "bf16":
@@ -204,14 +210,26 @@ class TransformerNetwork(nn.Module):
 
         plan (WindowPlan): Windows, and where each token is read.
         RETURNS (Tensor): The mean of each token's pieces, zeros for a token without any. (n_tokens, width)
+        RAISES (ValueError): S754 or S755 when an update does not fit its budget.
         """
-        device = self.encoder.device
         if not plan.windows:
-            return torch.zeros(len(plan.starts), self.width, device=device)
-        vectors = torch.cat([self.encode(batch) for batch in plan.batches(self.max_batch_pieces)])
-        rows = torch.from_numpy(plan.rows).to(device)
-        starts = torch.from_numpy(plan.starts).to(device)
-        return F.embedding_bag(rows, vectors, starts, mode="mean")
+            return torch.zeros(len(plan.starts), self.width, device=self.encoder.device)
+        update = list(plan.batches(self.max_batch_pieces)), plan.rows, plan.starts
+        if self.update_plans is None or not torch.is_grad_enabled():
+            return self.vectors(*update)
+        with self.update_plans.applied(self, *update):
+            return self.vectors(*update)
+
+    def vectors(self, batches: Sequence[Sequence[IntArray]], rows: IntArray, starts: IntArray) -> Tensor:
+        """Encode batches of windows and pool pieces to tokens.
+
+        batches (Sequence[Sequence[IntArray]]): The windows of a plan, in batches.
+        rows, starts (IntArray): Where each token is read, as in `WindowPlan`.
+        RETURNS (Tensor): The mean of each token's pieces. (n_tokens, width)
+        """
+        pieces = torch.cat([self.encode(batch) for batch in batches])
+        places, begins = (torch.from_numpy(array).to(pieces.device) for array in (rows, starts))
+        return F.embedding_bag(places, pieces, begins, mode="mean")
 
     def encode(self, windows: Sequence[IntArray]) -> Tensor:
         """Run the encoder over one padded batch.

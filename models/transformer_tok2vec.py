@@ -16,6 +16,7 @@ from thinc.api import Model, deserialize_attr, serialize_attr
 from thinc.types import Floats2d
 
 from ..errors import Errors, SamarkandWarning, Warnings
+from .recompute_updates import RecomputeSettings
 from .torch_shim import run_torch, torch_model
 from .transformer import TransformerNetwork, encoder_config, load_encoder, make_encoder, plan_windows
 from .word_pieces import IntArray, WordPieces
@@ -88,6 +89,7 @@ def build_transformer_encoder(
     freeze: bool = False,
     precision: Literal["fp32", "bf16"] = "fp32",
     max_batch_pieces: int = 4096,
+    recompute: dict[str, Any] | None = None,
 ) -> Encoder:
     """Encode documents of any length with a transformer, one vector a token.
 
@@ -111,8 +113,12 @@ def build_transformer_encoder(
     freeze (bool): Train nothing of the encoder and skip its backward pass.
     precision (str): "fp32", or "bf16" to compute in bfloat16; vectors are float32 in either case.
     max_batch_pieces (int): Most pieces in a batch of windows, special pieces and padding included.
+    recompute (Optional[Dict[str, Any]]): Recompute activations so that an update stays within "budget", bytes or
+        such as "2GiB", as "planner" decides, "mix" by default. The budget holds the encoder's weights, gradients and
+        activations, not the state of the optimizer or the heads. None to keep all activations.
     RETURNS (Model[List[Doc], List[Floats2d]]): The encoder, `len(doc)` rows for every document.
-    RAISES (ValueError): S328 for a number out of range, S329 when it is not said what to load.
+    RAISES (ValueError): S328 for a number out of range, S329 when it is not said what to load, S333, S751 or S752
+        for settings of recomputation that cannot be used.
     """
     if name is None and not (transformer_config and tokenizer_path):
         given = {"transformer_config": transformer_config, "tokenizer_path": tokenizer_path}
@@ -128,6 +134,7 @@ def build_transformer_encoder(
         precision=precision,
         max_batch_pieces=max_batch_pieces,
         pretrained=name is not None,
+        recompute=None if recompute is None else RecomputeSettings.from_config(recompute),
     )
     return torch_model(
         None,

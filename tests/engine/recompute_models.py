@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from samarkand.engine.live_memory import LiveMemory
 from torch import Tensor, nn
@@ -25,6 +27,25 @@ class Transformer(nn.Module):
         for layer in self.layers:
             h = layer(h)
         return self.head(h)
+
+
+class Batches(nn.Module):
+    """A transformer that takes its rows in batches, in mixed precision, and adds up what all layers give."""
+
+    def __init__(self, sizes: Sequence[int] = (3, 1), dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.inner, self.sizes, self.dtype = Transformer(), sizes, dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, L] -> [B, L, vocabulary]."""
+        return torch.cat([self._run(rows) for rows in x.split(self.sizes)])
+
+    def _run(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not None):
+            results = [self.inner.embed(x)]
+            for layer in self.inner.layers:
+                results.append(layer(results[-1]))
+            return self.inner.head(sum(results))
 
 
 class Convolutions(nn.Module):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from recompute_models import Convolutions, Transformer, step
+from recompute_models import Batches, Convolutions, Transformer, step
 from samarkand.engine import plan_recompute
 from samarkand.engine.recompute_region import RegionPlan, run_region
 from torch import Tensor, nn
@@ -107,6 +107,47 @@ def test_micro_batches_add_up(transformer):
     one.backward()
     for a, b in zip(gradients, (p.grad for p in model.parameters())):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("share", [0.7, 0.5])
+def test_layers_that_are_called_several_times_and_whose_results_others_read(dtype, share):
+    torch.manual_seed(0)
+    model, sample = Batches(dtype=dtype), torch.randint(0, 50, (4, 24))
+    most, gradients, random = step(model, sample)
+    plan = plan_recompute(model, sample, int(most * share), planner="heu")
+    assert len(plan.layers) == 2 * len(model.inner.layers)
+    plan.apply(model)
+    peak, again, random_again = step(model, sample)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, again))
+    assert torch.equal(random, random_again)
+    assert 0.95 * plan.peak_size <= peak <= plan.budget
+
+
+def test_mixed_precision_around_a_whole_step(transformer):
+    """Weights that were cast in the forward pass are still at hand when layers run again."""
+    model, sample = transformer
+    with torch.autocast("cpu", torch.bfloat16):
+        most, gradients, _ = step(model, sample)
+        plan = plan_recompute(model, sample, int(0.6 * most), planner="heu")
+        plan.apply(model)
+        peak, again, _ = step(model, sample)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, again))
+    assert peak <= plan.budget
+
+
+def test_calls_with_other_operators_than_those_of_the_plan_recompute_everything(transformer):
+    model, sample = transformer
+    most = step(model, sample)[0]
+    plan = plan_recompute(model, sample, int(0.7 * most), planner="heu")
+    assert any(layer.region and layer.region.skipped for layer in plan.layers)
+    # No dropout, so other operators.
+    model.eval()
+    most, gradients, _ = step(model, sample)
+    plan.apply(model)
+    least, again, _ = step(model, sample)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, again))
+    assert least < 0.8 * most
 
 
 def test_an_early_region_recomputes_when_the_gradient_of_its_result_arrives():
