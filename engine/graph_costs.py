@@ -1,9 +1,9 @@
 """A traced model as a row of units, between which it can be cut into stages, and what each unit costs.
 
 A cut goes before a module, where every value that crosses is a floating-point tensor with a gradient. It never goes
-between a value and an operation that changes it in place. What depends on the inputs and on constants alone, such as a
-mask, crosses nowhere: each stage that needs it computes it again. So does a parameter that several stages use: each has
-a copy, and the gradients of the copies are summed.
+between a value and what changes it in place. What depends on the inputs and on constants alone, such as a mask or
+rotary positions, crosses nowhere: each stage that needs it computes it again. So does a parameter that several stages
+use: each has a copy, and the gradients of the copies are summed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_leaves
 
-from .graph_trace import Trace, is_random
+from .graph_trace import Trace, reach, storage, tensors
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Unit:
     inputs (int): Bytes of its inputs, which are kept whether or not it is recomputed.
     saved (int): Bytes of what else is kept for the backward pass, unless it is recomputed.
     sends (int): Bytes that come in from the unit before.
-    block (bool): It is a repeated block, or several, and can be recomputed.
+    block (bool): It is a repeated block, or several, and can be recomputed: it does not change its inputs in place.
     nodes (tuple[fx.Node, ...]): Its nodes of the graph.
     """
 
@@ -71,29 +70,35 @@ def find_units(model: nn.Module, traced: Trace, machine: Machine) -> tuple[Unit,
     free = free_nodes(traced.graph)
     nodes = [node for node in traced.graph.nodes if node not in free and node.op != "output"]
     crossing = crossings(traced.graph, nodes)
-    cuts = [0, *(i for i in range(1, len(nodes)) if _may_cut(nodes, i, crossing[i])), len(nodes)]
+    joined = _joined(nodes)
+    inner = (i for i in range(1, len(nodes)) if i not in joined and _may_cut(nodes[i], crossing[i]))
+    cuts = [0, *inner, len(nodes)]
     cuts = _narrowest(cuts, crossing)
     sizes = {name: _size(p) for name, p in model.named_parameters()}
     first = {id(p): name for name, p in model.named_parameters()}
-    names = {name: first[id(p)] for name, p in model.named_parameters(remove_duplicate=False)}
-    return tuple(
-        _unit(tuple(nodes[i:j]), traced, {names[n]: sizes[names[n]] for n in _used(nodes[i:j], free, names)}, machine)
-        for i, j in pairwise(cuts)
-    )
+    inside: dict[str, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        for end in (i for i, letter in enumerate(f"{name}.") if letter == "."):
+            inside.setdefault(name[:end], []).append(first[id(parameter)])
+    parts = (tuple(nodes[i:j]) for i, j in pairwise(cuts))
+    return tuple(_unit(part, traced, {n: sizes[n] for n in _used(part, free, inside)}, machine) for part in parts)
 
 
 def free_nodes(graph: fx.Graph) -> set[fx.Node]:
     """Nodes that any stage can compute for itself.
 
     graph (fx.Graph): The graph.
-    RETURNS (set[fx.Node]): Inputs, parameters, buffers, and functions of inputs and constants.
+    RETURNS (set[fx.Node]): Inputs, parameters, buffers, and what functions, and modules without parameters such as
+        rotary positions, compute of inputs and constants alone.
     """
     free: set[fx.Node] = set()
+    # Free nodes run before all others, so what another has read by then must not be changed by them.
+    read: set[int] = set()
     for node in graph.nodes:
-        if node.op in ("placeholder", "get_attr"):
+        if node.op in ("placeholder", "get_attr") or _is_free(node, free, read):
             free.add(node)
-        elif node.op == "call_function" and not is_random(node) and free.issuperset(node.all_input_nodes):
-            free.update({node} if not any(x.requires_grad for x in _tensors(node)) else ())
+        else:
+            read.update(storage(x) for given in node.all_input_nodes for x in tensors(given.meta["value"]))
     return free
 
 
@@ -107,7 +112,10 @@ def crossings(graph: fx.Graph, nodes: list[fx.Node]) -> list[list[fx.Node]]:
     """
     places = {node: i for i, node in enumerate(nodes)}
     last = {node: max((places.get(user, len(nodes)) for user in node.users), default=-1) for node in nodes}
-    return [[node for node in nodes[:i] if last[node] >= i] for i in range(len(nodes) + 1)]
+    crossing: list[list[fx.Node]] = [[]]
+    for i, node in enumerate(nodes, start=1):
+        crossing.append([x for x in (*crossing[-1], node) if last[x] >= i])
+    return crossing
 
 
 def closure(nodes: Iterable[fx.Node], free: set[fx.Node]) -> set[fx.Node]:
@@ -117,25 +125,33 @@ def closure(nodes: Iterable[fx.Node], free: set[fx.Node]) -> set[fx.Node]:
     free (set[fx.Node]): All free nodes.
     RETURNS (set[fx.Node]): Those that are needed, directly or not.
     """
-    needed: set[fx.Node] = set()
-    stack = [x for node in nodes for x in node.all_input_nodes]
-    while stack:
-        node = stack.pop()
-        if node in free and node not in needed:
-            needed.add(node)
-            stack.extend(node.all_input_nodes)
-    return needed
+    return reach((x for node in nodes for x in node.all_input_nodes), free)
 
 
-def _may_cut(nodes: list[fx.Node], place: int, crossing: list[fx.Node]) -> bool:
-    if nodes[place].op != "call_module":
+def _is_free(node: fx.Node, free: set[fx.Node], read: set[int]) -> bool:
+    if node.op not in ("call_function", "call_module") or not node.meta["pure"]:
         return False
-    values = [node.meta["value"] for node in crossing]
-    if not all(isinstance(x, Tensor) and x.is_floating_point() and x.requires_grad for x in values):
-        return False
-    before = {x.untyped_storage()._cdata for node in nodes[:place] for x in _tensors(node)}
-    changed = (node for node in nodes[place:] if node.meta["mutates"])
-    return not any(x.untyped_storage()._cdata in before for node in changed for x in _tensors(node))
+    given = free.issuperset(node.all_input_nodes) and not any(x.requires_grad for x in tensors(node.meta["value"]))
+    return given and node.meta["changes"].isdisjoint(read)
+
+
+def _may_cut(after: fx.Node, crossing: list[fx.Node]) -> bool:
+    values = (node.meta["value"] for node in crossing)
+    return after.op == "call_module" and all(
+        isinstance(x, Tensor) and x.is_floating_point() and x.requires_grad for x in values
+    )
+
+
+def _joined(nodes: list[fx.Node]) -> set[int]:
+    """Places between a value and what changes it in place."""
+    joined: set[int] = set()
+    made: dict[int, int] = {}
+    for place, node in enumerate(nodes):
+        for key in node.meta["changes"]:
+            joined.update(range(made.get(key, place) + 1, place + 1))
+        for x in tensors(node.meta["value"]):
+            made.setdefault(storage(x), place)
+    return joined
 
 
 def _narrowest(cuts: list[int], crossing: list[list[fx.Node]]) -> list[int]:
@@ -151,11 +167,11 @@ def _less(sizes: list[int], other: int, place: int) -> bool:
     return 0 < other < len(sizes) - 1 and sizes[other] < sizes[place]
 
 
-def _used(nodes: list[fx.Node], free: set[fx.Node], names: dict[str, str]) -> list[str]:
-    """Names of the parameters that nodes use."""
-    modules = {str(node.target) for node in nodes if node.op == "call_module"}
-    read = {str(node.target) for node in closure(nodes, free) if node.op == "get_attr"}
-    return [name for name in names if name in read or any(name.startswith(f"{module}.") for module in modules)]
+def _used(nodes: tuple[fx.Node, ...], free: set[fx.Node], inside: dict[str, list[str]]) -> list[str]:
+    """Names of the parameters that nodes use, by those that are in a module or are one of that name."""
+    modules = [str(node.target) for node in nodes if node.op == "call_module"]
+    read = sorted(str(node.target) for node in closure(nodes, free) if node.op == "get_attr")
+    return [name for target in (*modules, *read) for name in inside.get(target, ())]
 
 
 def _unit(nodes: tuple[fx.Node, ...], traced: Trace, parameters: dict[str, int], machine: Machine) -> Unit:
@@ -163,11 +179,13 @@ def _unit(nodes: tuple[fx.Node, ...], traced: Trace, parameters: dict[str, int],
     inside = [any(f"{name}.".startswith(f"{block}.") for block in traced.blocks) for name in modules]
     flops = sum(node.meta["flops"] for node in nodes)
     saved = sum(node.meta["saved"] for node in nodes)
-    moved = saved + sum(_size(x) for node in nodes for x in _tensors(node))
+    moved = saved + sum(_size(x) for node in nodes for x in tensors(node.meta["value"]))
     seconds = max(flops / machine.flops, moved / machine.memory_rate)
     own = set(nodes)
     received = {x for node in nodes for x in node.all_input_nodes if x not in own}
-    inputs = sum(_size(x) for node in received for x in _tensors(node) if x.requires_grad and node.op != "get_attr")
+    given = [(node, x) for node in received for x in tensors(node.meta["value"])]
+    inputs = sum(_size(x) for node, x in given if x.requires_grad and node.op != "get_attr")
+    changes = {key for node in nodes for key in node.meta["changes"]}
     return Unit(
         modules[0] if modules else nodes[0].name,
         seconds,
@@ -176,13 +194,9 @@ def _unit(nodes: tuple[fx.Node, ...], traced: Trace, parameters: dict[str, int],
         inputs,
         saved,
         inputs,
-        bool(inside) and all(inside),
+        bool(inside) and all(inside) and changes.isdisjoint(storage(x) for _, x in given),
         nodes,
     )
-
-
-def _tensors(node: fx.Node) -> list[Tensor]:
-    return [x for x in tree_leaves(node.meta["value"]) if isinstance(x, Tensor)]
 
 
 def _size(tensor: Tensor) -> int:

@@ -8,7 +8,8 @@ that does not depend on the values of tensors is traced. What it calls is record
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,22 +18,28 @@ import torch
 from torch import Tensor, fx, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import Errors, first_line
 from .repeated_layers import repeated_layers
 
-# Functions whose result differs from call to call; each runs on one stage only.
-_RANDOM = ("rand", "dropout", "bernoulli", "multinomial", "normal")
 # Methods that read values of tensors.
 _READS = ("__bool__", "item", "__int__", "__float__", "__index__", "tolist", "equal", "allclose")
 _META = torch.device("meta")
+_AUTOCAST = ("cpu", "cuda", "xpu", "mps")
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A traced model. Nodes carry in `meta`: flops, saved (bytes), value (meta tensors), grad (was it enabled).
+    """A traced model. Nodes carry in `meta`:
+
+    flops, saved (int): Of a call, in operations and bytes.
+    value (Any): The result, of meta tensors.
+    grad (bool), autocast (tuple): Modes that the model set: were gradients enabled, and types, states and dtypes.
+    changes (frozenset[int]): Storages, as `storage` has them, that a call changes in place.
+    pure (bool): A call depends on its arguments and buffers alone: it has no parameters and draws no random numbers.
 
     graph (fx.Graph): Placeholders are the inputs, get_attr nodes parameters and buffers under their names in the model.
     blocks (frozenset[str]): Names of the modules that are repeated.
@@ -62,12 +69,11 @@ def trace(model: nn.Module, inputs: tuple[Tensor, ...], *, inside_blocks: bool =
     fakes = [torch.empty_like(x, device=_META).requires_grad_(False) for x in inputs]
     try:
         with _META, recorder.counter, recorder:
-            output = twin(*(recorder.input(i, fake) for i, fake in enumerate(fakes)))
+            leaves, spec = tree_flatten(twin(*(recorder.input(i, fake) for i, fake in enumerate(fakes))))
+        recorder.graph.output(tuple(recorder.node(value) for value in leaves))
     except Exception as error:
         reason = str(error) if isinstance(error, _UnknownTensor) else first_line(error)
         raise ValueError(Errors.S723.format(model=type(model).__name__, reason=reason)) from error
-    leaves, spec = tree_flatten(output)
-    recorder.graph.output(tuple(recorder.nodes.get(id(leaf), leaf) for leaf in leaves))
     return Trace(recorder.graph, frozenset(blocks), spec)
 
 
@@ -81,8 +87,68 @@ def leaf(value: Any, place: int) -> Any:
     return tree_leaves(value)[place]
 
 
+def after(value: Tensor, change: Any) -> Tensor:
+    """A value as it is once another call, of a view of it perhaps, has changed it in place.
+
+    value (Tensor): The value.
+    change (Any): What that call gave.
+    RETURNS (Tensor): The value itself.
+    """
+    return value
+
+
+def call(node: fx.Node, run: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+    """Call a node in the modes that it was traced in.
+
+    node (fx.Node): A call.
+    run (Callable): Its function or module.
+    args, kwargs (tuple, dict): Real arguments.
+    RETURNS (Any): What stands for the node.
+    """
+    with ExitStack() as modes:
+        modes.enter_context(torch.set_grad_enabled(node.meta["grad"] and torch.is_grad_enabled()))
+        for device, enabled, dtype in node.meta["autocast"]:
+            modes.enter_context(torch.autocast(device, dtype, enabled))
+        result = run(*args, **kwargs)
+    return args[0] if result is None and node.meta["changes"] else result
+
+
+def storage(tensor: Tensor) -> int:
+    """What tensors share that are views of one another.
+
+    tensor (Tensor): A tensor.
+    RETURNS (int): A key, as long as one of them lives.
+    """
+    return tensor.untyped_storage()._cdata
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """The tensors of a nested value.
+
+    value (Any): Tuples, lists, dicts and the like.
+    RETURNS (list[Tensor]): Its leaves that are tensors.
+    """
+    return [x for x in tree_leaves(value) if isinstance(x, Tensor)]
+
+
 class _UnknownTensor(Exception):
     """A tensor that is no input, parameter, buffer or result."""
+
+
+class _Observer(TorchDispatchMode):
+    """Sees whose elements operators read, and whether one of them draws random numbers."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: set[int] = set()
+        self.random = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        self.read.update(map(storage, tensors((args, kwargs))))
+        self.random |= torch.Tag.nondeterministic_seeded in getattr(func, "tags", ())
+        return func(*args, **(kwargs or {}))
 
 
 class _Recorder(TorchFunctionMode):
@@ -92,12 +158,17 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self.graph = fx.Graph()
         self.counter = FlopCounterMode(display=False)
-        self.nodes: dict[int, fx.Node] = {}
+        self._model = model
+        self._nodes: dict[int, fx.Node] = {}
+        # The last call that changed a storage in place, and the one after which a tensor's node gives its value.
+        self._changes: dict[int, fx.Node] = {}
+        self._follows: dict[int, fx.Node | None] = {}
         self._alive: list[Any] = []
         self._inside = False
+        self._autocast = _autocast_state()
         weights = [*model.named_parameters(), *model.named_buffers()]
         self._names = {id(t): name for name, t in weights}
-        self._weights = {t.untyped_storage()._cdata for _, t in weights}
+        self._weights = {storage(t) for _, t in weights}
 
     def input(self, place: int, value: Tensor) -> Tensor:
         """Record an input."""
@@ -109,6 +180,20 @@ class _Recorder(TorchFunctionMode):
         if self._inside:
             return forward(*args, **kwargs)
         return self._record("call_module", name, forward, args, kwargs)
+
+    def node(self, value: Any) -> Any:
+        """The node that gives a tensor as it is now; any other value as it is."""
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) not in self._nodes:
+            if id(value) not in self._names:
+                raise _UnknownTensor(f"a tensor of shape {tuple(value.shape)} is no input, parameter or buffer")
+            self._bind(self.graph.get_attr(self._names[id(value)]), value)
+            self._follows[id(value)] = None
+        change = self._changes.get(storage(value))
+        if change is not self._follows[id(value)]:
+            self._add(after, (self._nodes[id(value)], change), value)
+        return self._nodes[id(value)]
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
@@ -128,61 +213,79 @@ class _Recorder(TorchFunctionMode):
         saved: dict[int, Tensor] = {}
 
         def pack(tensor: Tensor) -> Tensor:
-            saved[tensor.untyped_storage()._cdata] = tensor
+            saved[storage(tensor)] = tensor
             return tensor
 
-        before = self.counter.get_total_flops()
+        module = self._model.get_submodule(target) if op == "call_module" else None
+        buffers = [] if module is None else list(module.buffers())
+        versions = [(x, x._version) for x in (*tensors((args, kwargs)), *buffers)]
+        flops, observer = self.counter.get_total_flops(), _Observer()
         self._inside = True
         try:
-            with saved_tensors_hooks(pack, _same):
+            with saved_tensors_hooks(pack, _same), observer:
                 value = run(*args, **kwargs)
         finally:
             self._inside = False
-        mutates = op == "call_function" and _mutates(target, kwargs)
-        if not mutates and not any(isinstance(x, Tensor) for x in tree_leaves(value)):
+        changes = frozenset(storage(x) for x, version in versions if x._version != version)
+        if not changes and not tensors(value):
             return value
+        has_weights = module is not None and any(True for _ in module.parameters())
+        if module is not None and not has_weights:
+            unread = {id(x) for x in tensors((args, kwargs))} - {id(x) for x in tensors(value)}
+            args, kwargs = tree_map(partial(self._unless_read, unread, observer.read), (args, kwargs))
+        node = self.graph.create_node(op, target, tree_map(self.node, args), tree_map(self.node, kwargs))
+        read = {storage(x) for x in tensors((args, kwargs))} | self._weights
+        node.meta.update(
+            flops=self.counter.get_total_flops() - flops,
+            saved=sum(_size(x) for key, x in saved.items() if key not in read),
+            changes=changes,
+            pure=not observer.random and not has_weights and not any(storage(x) in changes for x in buffers),
+        )
+        self._changes.update(dict.fromkeys(changes, node))
         # A function that changes its first argument and returns nothing stands for that argument from here on.
-        result = args[0] if mutates and value is None else value
-        node = self.graph.create_node(op, target, tree_map(self._node, args), tree_map(self._node, kwargs))
-        node.meta["flops"] = self.counter.get_total_flops() - before
-        inputs = {id(x): x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
-        read = {x.untyped_storage()._cdata for x in inputs.values()} | self._weights
-        node.meta["saved"] = sum(_size(x) for key, x in saved.items() if key not in read)
-        node.meta["inputs"] = sum(_size(x) for x in inputs.values() if x.requires_grad and id(x) not in self._names)
-        node.meta["mutates"] = mutates
-        self._bind(node, result)
+        self._bind(node, args[0] if changes and value is None else value)
         return value
 
     def _bind(self, node: fx.Node, value: Any) -> None:
         """Make a node stand for a value, and further nodes for its parts."""
-        node.meta.update(value=value, grad=torch.is_grad_enabled())
+        autocast = sorted(_autocast_state() - self._autocast, key=str)
+        node.meta.update(value=value, grad=torch.is_grad_enabled(), autocast=tuple(autocast))
         self._alive.append(value)
         if isinstance(value, Tensor):
-            self.nodes[id(value)] = node
+            self._nodes[id(value)] = node
+            self._follows[id(value)] = self._changes.get(storage(value))
             return
         for place, part in enumerate(tree_leaves(value)):
             if isinstance(part, Tensor):
-                child = self.graph.call_function(leaf, (node, place))
-                child.meta.update(flops=0, saved=0, inputs=0, mutates=False)
-                self._bind(child, part)
+                self._add(leaf, (node, place), part)
+
+    def _add(self, function: Callable[..., Tensor], args: tuple, value: Tensor) -> None:
+        """Make a call of our own stand for a tensor."""
+        node = self.graph.call_function(function, args)
+        node.meta.update(flops=0, saved=0, changes=frozenset(), pure=True)
+        self._bind(node, value)
+
+    def _unless_read(self, unread: set[int], read: set[int], value: Any) -> Any:
+        """A blank in the place of a tensor that a module has not read: its module then depends on the shape alone."""
+        if id(value) not in unread or storage(value) in read:
+            return value
+        return torch.zeros((), dtype=value.dtype, device=_META).expand(value.shape)
 
     def _evaluate(self, value: Any) -> Any:
         """The real value of a meta tensor that depends on shapes alone, such as of a causal mask."""
-        node = self.nodes.get(id(value)) if isinstance(value, Tensor) else value
-        if not isinstance(node, fx.Node):
+        target = self.node(value)
+        if not isinstance(target, fx.Node):
             return value
-        if node.op != "call_function" or is_random(node):
-            raise _UnknownTensor(f"forward() reads the value of {node.name}, which depends on the inputs or weights")
-        args, kwargs = fx.map_arg(on_device((node.args, node.kwargs), torch.device("cpu")), self._evaluate)
-        return node.target(*args, **kwargs)
-
-    def _node(self, value: Any) -> Any:
-        if not isinstance(value, Tensor) or id(value) in self.nodes:
-            return self.nodes.get(id(value), value)
-        if id(value) not in self._names:
-            raise _UnknownTensor(f"a tensor of shape {tuple(value.shape)} is no input, parameter or buffer")
-        self._bind(self.graph.get_attr(self._names[id(value)]), value)
-        return self.nodes[id(value)]
+        values: dict[fx.Node, Any] = {}
+        needed = reach([target])
+        nodes = [node for node in self.graph.nodes if node in needed]
+        unknown = [node.name for node in nodes if node.op != "call_function" or not node.meta["pure"]]
+        if unknown:
+            raise _UnknownTensor(f"forward() reads the value of {unknown[-1]}, which depends on the inputs or weights")
+        for node in nodes:
+            arguments = on_device((node.args, node.kwargs), torch.device("cpu"))
+            values[node] = call(node, node.target, *fx.map_arg(arguments, values.__getitem__))
+        return values[target]
 
 
 def _on_meta(model: nn.Module) -> nn.Module:
@@ -205,13 +308,21 @@ def _whole(model: nn.Module, blocks: list[str], inside_blocks: bool) -> Iterator
             yield name
 
 
-def _mutates(func: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
-    name = getattr(func, "__name__", "")
-    in_place = name.endswith("_") and not name.endswith("__")
-    return name == "__setitem__" or (name.startswith("__i") and name in _IN_PLACE) or in_place or "out" in kwargs
+def reach(nodes: Iterable[fx.Node], within: set[fx.Node] | None = None) -> set[fx.Node]:
+    """What can be reached from nodes through their arguments.
 
-
-_IN_PLACE = tuple(f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "and", "or", "xor"))
+    nodes (Iterable[fx.Node]): The nodes, which are reached too.
+    within (Optional[set[fx.Node]]): Nodes that may be passed; all when None.
+    RETURNS (set[fx.Node]): The nodes.
+    """
+    reached: set[fx.Node] = set()
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        if node not in reached and (within is None or node in within):
+            reached.add(node)
+            stack.extend(node.all_input_nodes)
+    return reached
 
 
 def on_device(arguments: Any, device: torch.device) -> Any:
@@ -224,13 +335,8 @@ def on_device(arguments: Any, device: torch.device) -> Any:
     return tree_map(partial(_moved, device=device), arguments)
 
 
-def is_random(node: fx.Node) -> bool:
-    """Whether a function gives another result each time.
-
-    node (fx.Node): A node.
-    RETURNS (bool): Whether it does.
-    """
-    return node.op == "call_function" and any(word in getattr(node.target, "__name__", "") for word in _RANDOM)
+def _autocast_state() -> set[tuple[str, bool, torch.dtype]]:
+    return {(x, torch.is_autocast_enabled(x), torch.get_autocast_dtype(x)) for x in _AUTOCAST}
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ..errors import Errors
+from ..errors import Errors, SamarkandWarning, Warnings
 from .graph_costs import Machine, Unit, find_units
 from .graph_trace import Trace, trace
 from .partition import Memory, Partition, partition
@@ -136,7 +137,9 @@ class Planner:
         fitting = [plan for plan in plans if max(plan.peak) <= self.budget]
         if not fitting:
             raise ValueError(self._too_small(world, min(plans, key=_peak)))
-        return min(fitting, key=_speed)
+        best = min(fitting, key=_speed)
+        self._warn_of_lost_blocks(best)
+        return best
 
     def units(self, plan: ParallelPlan) -> tuple[Trace, tuple[Unit, ...]]:
         """The trace and the units that the bounds of a plan count.
@@ -234,6 +237,12 @@ class Planner:
             return Errors.S728.format(tp=tensor, model=name, names=", ".join(sorted(linears)) or "none")
         most = len(self._traced(data, tensor == 1)[1])
         return Errors.S729.format(model=name, most=most, pp=pipeline) if most < pipeline else None
+
+    def _warn_of_lost_blocks(self, plan: ParallelPlan) -> None:
+        blocks = self.units(plan)[0].blocks
+        if blocks and not any(plan.blocks):
+            message = Warnings.SW720.format(model=type(self.model).__name__, block=min(blocks))
+            warnings.warn(message, SamarkandWarning, stacklevel=3)
 
     def _too_small(self, world: int, plan: ParallelPlan) -> str:
         stage = max(range(plan.pipeline), key=plan.peak.__getitem__)

@@ -3,20 +3,21 @@
 The cost of a stage is forward + backward + what its memory makes it recompute, which depends on its place: early
 stages hold more micro-batches. Over contiguous stages,
     best(p, i) = min over j of max(cost(p, units i..j), best(p + 1, j))
-and the best few are timed by the simulator, since a step takes more than M times its slowest stage.
+where cost only grows with j, so that a search ends once it is over the best. The best few are timed by the simulator,
+since a step takes more than M times its slowest stage.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import pairwise, product
 
 from .graph_costs import Machine, Unit
 from .schedule_simulator import Simulation, StageTimes, simulate
-from .schedules import Schedule
-from .stage_recompute import stage_times
+from .schedules import RECOMPUTE, Schedule
+from .stage_recompute import GrowingStage, Room
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Memory:
     sharded: float = 4.0
     data: int = 1
 
+    @property
+    def copies(self) -> float:
+        """RETURNS (float): Bytes of a process for each byte of weights."""
+        return self.whole + self.sharded / self.data
+
     def static(self, units: Sequence[Unit]) -> float:
         """Bytes for weights, gradients and optimizer.
 
@@ -41,7 +47,7 @@ class Memory:
         RETURNS (float): Bytes; a parameter that several units share counts once.
         """
         parameters = {name: size for unit in units for name, size in unit.parameters.items()}
-        return (self.whole + self.sharded / self.data) * sum(parameters.values())
+        return self.copies * sum(parameters.values())
 
 
 @dataclass(frozen=True)
@@ -68,11 +74,6 @@ class Partition:
         """RETURNS (float): Time of the slowest stage over the mean; 1 is perfect."""
         seconds = [stage.forward + stage.backward + stage.recompute for stage in self.times]
         return max(seconds) * len(seconds) / sum(seconds)
-
-    @property
-    def ratios(self) -> tuple[float, ...]:
-        """RETURNS (tuple[float, ...]): Share of each stage's blocks that are recomputed."""
-        return tuple(count / max(1, blocks) for count, blocks in zip(self.recomputed, self.blocks))
 
 
 def partition(units: Sequence[Unit], schedule: Schedule, memory: Memory, machine: Machine) -> Partition:
@@ -102,10 +103,12 @@ def split(
     """
     times, counts = [], []
     for place, (i, j) in enumerate(pairwise(bounds)):
-        stage, count = _stage(units[i:j], place, schedule, memory)
+        stage = GrowingStage(_room(place, schedule, memory))
+        for unit in units[i:j]:
+            stage.add(unit)
         link = machine.latency + units[j].sends / machine.link_rate if j < len(units) else 0.0
-        times.append(StageTimes(stage.forward, stage.backward, stage.recompute, link, *_sizes(stage)))
-        counts.append(count)
+        times.append(replace(stage.times(), send=link))
+        counts.append(stage.count)
     simulation = simulate(schedule, tuple(times))
     blocks = tuple(sum(unit.block for unit in units[i:j]) for i, j in pairwise(bounds))
     return Partition(bounds, tuple(times), tuple(counts), blocks, simulation, max(simulation.peak) <= memory.budget)
@@ -120,32 +123,42 @@ def balanced_bounds(units: Sequence[Unit], schedule: Schedule, memory: Memory) -
     RETURNS (tuple[int, ...]): As in `Partition`.
     """
     stages, count = len(schedule.stages), len(units)
+    rooms = [_room(place, schedule, memory) for place in range(stages)]
+    row = cache(partial(_Row, units))
 
     @cache
     def best(place: int, i: int) -> tuple[tuple[float, float], tuple[int, ...]]:
+        costs = row(rooms[place], i)
         if place == stages - 1:
-            return stage_cost(units[i:], place, schedule, memory), (i, count)
-        options = []
-        for j in range(i + 1, count - (stages - place - 1) + 1):
+            return costs.until(count), (i, count)
+        found = best(place + 1, i + 1)
+        found = max(costs.until(i + 1), found[0]), (i, *found[1])
+        for j in range(i + 2, count - (stages - place - 1) + 1):
+            cost = costs.until(j)
+            if cost >= found[0]:
+                break
             rest, bounds = best(place + 1, j)
-            options.append((max(stage_cost(units[i:j], place, schedule, memory), rest), (i, *bounds)))
-        return min(options)
+            if max(cost, rest) < found[0]:
+                found = max(cost, rest), (i, *bounds)
+        return found
 
     return best(0, 0)[1]
 
 
-def stage_cost(units: Sequence[Unit], place: int, schedule: Schedule, memory: Memory) -> tuple[float, float]:
-    """What the dynamic programming makes small.
+class _Row:
+    """Costs of the stages that begin with one unit: bytes over the budget and seconds, both of which only grow."""
 
-    units (Sequence[Unit]): A stage.
-    place (int): Which one.
-    schedule (Schedule): The schedule.
-    memory (Memory): What there is.
-    RETURNS (tuple[float, float]): Bytes over the budget, and seconds for a micro-batch.
-    """
-    stage, _ = _stage(units, place, schedule, memory)
-    peak = schedule.in_flight(place) * stage.held + stage.rebuilt + stage.static
-    return max(0.0, peak - memory.budget), stage.forward + stage.backward + stage.recompute
+    def __init__(self, units: Sequence[Unit], room: Room, first: int) -> None:
+        self._units, self._first = units, first
+        self._stage = GrowingStage(room)
+        self._costs: list[tuple[float, float]] = []
+
+    def until(self, after: int) -> tuple[float, float]:
+        """The cost of the units before another one."""
+        while len(self._costs) < after - self._first:
+            self._stage.add(self._units[self._first + len(self._costs)])
+            self._costs.append((self._stage.over, self._stage.seconds))
+        return self._costs[after - self._first - 1]
 
 
 def naive_bounds(units: Sequence[Unit], stages: int) -> tuple[int, ...]:
@@ -162,13 +175,9 @@ def naive_bounds(units: Sequence[Unit], stages: int) -> tuple[int, ...]:
     return (0, *(blocks[round(share * stage)] for stage in range(1, stages)), len(units))
 
 
-def _stage(units: Sequence[Unit], place: int, schedule: Schedule, memory: Memory) -> tuple[StageTimes, int]:
-    static, may = memory.static(units), schedule.recomputes[place]
-    return stage_times(units, schedule.in_flight(place), static, memory.budget, may_recompute=may)
-
-
-def _sizes(stage: StageTimes) -> tuple[float, float, float]:
-    return stage.held, stage.rebuilt, stage.static
+def _room(place: int, schedule: Schedule, memory: Memory) -> Room:
+    ahead = any(action.kind == RECOMPUTE for action in schedule.stages[place])
+    return Room(schedule.in_flight(place), memory.copies, memory.budget, schedule.recomputes[place], ahead)
 
 
 def _neighbours(bounds: tuple[int, ...]) -> Iterator[tuple[int, ...]]:

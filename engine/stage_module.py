@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from .graph_costs import Unit, closure, crossings, free_nodes
-from .graph_trace import Trace, on_device
+from .graph_trace import Trace, call, on_device
+from .recompute_region import over_region
 from .stage_recompute import run_recomputed
 
 
@@ -73,14 +74,15 @@ class StageModule(nn.Module):
         values: dict[fx.Node, Any] = dict(zip(self._receives, received))
         for node in self._before:
             values[node] = inputs[str(node.target)] if node.op == "placeholder" else self._call(node, values)
-        entrances = []
+        entrances, entrance = [], None
         for run in self._units:
             arguments = [values[node] for node in run.reads]
-            if run.recompute and torch.is_grad_enabled():
-                results, entrance = run_recomputed(partial(self._run, run), *arguments)
-                entrances += [entrance] if entrance is not None else []
-            else:
-                results = self._run(run, *arguments)
+            with over_region(entrance):
+                if run.recompute and torch.is_grad_enabled():
+                    results, entrance = run_recomputed(partial(self._run, run), *arguments)
+                    entrances += [entrance] if entrance is not None else []
+                else:
+                    results, entrance = self._run(run, *arguments), None
             values.update(zip(run.gives, results))
         outputs = tuple(values[x] if isinstance(x, fx.Node) else x for x in self._returns)
         # What only passes through becomes a result, so that its gradient is asked for as every other.
@@ -99,11 +101,8 @@ class StageModule(nn.Module):
         if node.op == "get_attr":
             return _fetch(self, str(node.target))
         args, kwargs = fx.map_arg(self._arguments[node], values.__getitem__)
-        if node.op == "call_module":
-            return self.get_submodule(str(node.target))(*args, **kwargs)
-        with torch.set_grad_enabled(node.meta["grad"] and torch.is_grad_enabled()):
-            result = node.target(*args, **kwargs)
-        return args[0] if node.meta["mutates"] and result is None else result
+        run = self.get_submodule(str(node.target)) if node.op == "call_module" else node.target
+        return call(node, run, args, kwargs)
 
     def _adopt(self, model: nn.Module, nodes: list[fx.Node]) -> None:
         """Copy what nodes use, each tensor once however many of them share it."""

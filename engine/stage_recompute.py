@@ -1,15 +1,17 @@
 """Recomputation of a pipeline stage: how much of it, from the stage's own free memory, and the means to do it.
 
 A stage of n blocks whose activations take A_full bytes, and A_kept when only the blocks' inputs are kept, holds
-    peak = in_flight ((1 - r) A_full + r A_kept) + static
-and r is the least share of its blocks for which that is within the budget. Early stages have more micro-batches in
-flight, so r falls from stage to stage (Merak, arXiv 2206.04959, has a fixed formula for that).
+    peak = in_flight ((1 - r) A_full + r A_kept) + rebuilt + static
+and r is the least share of its blocks for which that is within the budget. What is rebuilt at once is one block, or all
+r n of them where the schedule recomputes ahead of the gradient. Early stages have more micro-batches in flight, so r
+falls from stage to stage (Merak, arXiv 2206.04959, has a fixed formula for that).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,36 +20,91 @@ import torch.utils.checkpoint
 from torch.utils.checkpoint import checkpoint
 
 from .graph_costs import Unit
-from .recompute_region import enter_region
+from .recompute_region import enter_region, recompute
 from .schedule_simulator import StageTimes
 
 # Since torch 2.9; without it nothing can be recomputed before a backward pass begins.
 _Group = getattr(torch.utils.checkpoint, "GraphExecGroup", None)
 
 
-def stage_times(
-    units: Sequence[Unit], in_flight: int, static: float, budget: float, *, may_recompute: bool = True
-) -> tuple[StageTimes, int]:
-    """Times and bytes of a stage that recomputes as few of its last blocks as its memory allows.
+@dataclass(frozen=True)
+class Room:
+    """What a stage may hold.
 
-    units (Sequence[Unit]): The stage.
     in_flight (int): Micro-batches held at once.
-    static (float): Bytes that are always held.
+    copies (float): Bytes that are always held, for each byte of weights.
     budget (float): Bytes that there are.
     may_recompute (bool): False keeps everything.
-    RETURNS (tuple[StageTimes, int]): The stage, and how many blocks it recomputes. Its peak may pass the budget still.
+    ahead (bool): All of a stage is recomputed before a backward pass begins, and not block after block within it.
     """
-    blocks = [unit for unit in units if unit.block]
-    held = float(sum(unit.inputs + unit.saved for unit in units))
-    rebuilt = recompute = 0.0
-    count = 0
-    while may_recompute and count < len(blocks) and in_flight * held + rebuilt + static > budget:
-        count += 1
-        held -= blocks[-count].saved
-        rebuilt += blocks[-count].saved
-        recompute += blocks[-count].forward
-    forward, backward = sum(unit.forward for unit in units), sum(unit.backward for unit in units)
-    return StageTimes(forward, backward, recompute, 0.0, held, rebuilt, static), count
+
+    in_flight: int
+    copies: float
+    budget: float
+    may_recompute: bool = True
+    ahead: bool = False
+
+
+class GrowingStage:
+    """A stage to which units are added, and that recomputes as few of its last blocks as its room allows.
+
+    More units need no less memory, so what is recomputed stays so: adding all units takes time linear in them.
+
+    room (Room): What it may hold; its peak may pass the budget when all blocks are recomputed.
+    count (int): Blocks that it recomputes.
+    """
+
+    def __init__(self, room: Room) -> None:
+        self.room, self.count = room, 0
+        self._forward = self._backward = self._recompute = 0.0
+        self._held = self._rebuilt = self._weights = 0
+        self._names: set[str] = set()
+        self._kept: list[Unit] = []
+
+    @property
+    def over(self) -> float:
+        """RETURNS (float): Bytes that its peak is over the budget, 0 if it is not."""
+        room = self.room
+        peak = room.in_flight * self._held + self._rebuilt + room.copies * self._weights
+        return max(0.0, peak - room.budget)
+
+    @property
+    def seconds(self) -> float:
+        """RETURNS (float): Time of a micro-batch."""
+        return self._forward + self._backward + self._recompute
+
+    def add(self, unit: Unit) -> None:
+        """Add a unit at the end.
+
+        unit (Unit): The unit; a parameter that units share counts once.
+        """
+        self._forward += unit.forward
+        self._backward += unit.backward
+        self._held += unit.inputs + unit.saved
+        for name, size in unit.parameters.items():
+            if name not in self._names:
+                self._names.add(name)
+                self._weights += size
+        if unit.block and self.count:
+            self._give_up(unit)
+        elif unit.block:
+            self._kept.append(unit)
+        while self.room.may_recompute and self._kept and self.over > 0:
+            self._give_up(self._kept.pop())
+
+    def times(self) -> StageTimes:
+        """RETURNS (StageTimes): The stage as it is, without a link."""
+        return StageTimes(
+            self._forward, self._backward, self._recompute, 0.0,
+            float(self._held), float(self._rebuilt), self.room.copies * self._weights,
+        )  # fmt: skip
+
+    def _give_up(self, block: Unit) -> None:
+        """Recompute a block."""
+        self.count += 1
+        self._held -= block.saved
+        self._recompute += block.forward
+        self._rebuilt = self._rebuilt + block.saved if self.room.ahead else max(self._rebuilt, block.saved)
 
 
 def run_recomputed(function: Callable[..., Any], *values: Any) -> tuple[Any, Any]:
@@ -73,5 +130,5 @@ def recompute_now(entrances: Sequence[Any]) -> AbstractContextManager:
     group = _Group()
     with group:
         for entrance in entrances:
-            _ = entrance.saved_tensors
+            recompute(entrance)
     return group

@@ -84,6 +84,22 @@ def test_rules_match_common_blocks_and_their_heads():
     assert [rule.row for rule in matching_rules(llama, 2)] == ["self_attn.o_proj"]
     attention.num_heads = 3
     assert matching_rules(llama, 2) == []
+    del attention.num_heads
+    attention.head_dim = 4
+    assert matching_rules(llama, 2) == []
+    assert matching_rules(llama, 3) != []
+
+
+@pytest.mark.parametrize(("heads", "degree", "split"), [(1, 2, False), (2, 2, True), (2, 4, False), (4, 4, True)])
+def test_few_heads_of_keys_and_values_are_not_cut_through(heads, degree, split):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=heads,
+        intermediate_size=64,
+    )  # fmt: skip
+    block = transformers.LlamaForCausalLM(config).model.layers[0]
+    rows = [rule.row for rule in matching_rules(block, degree)]
+    assert rows == ["self_attn.o_proj"] * split + ["mlp.down_proj"]
 
 
 def test_splitting_blocks_spreads_their_costs():

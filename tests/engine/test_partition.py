@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import combinations, pairwise
 
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 from parallel_model import LENGTH, TinyModel, make_model, mean_loss
 from samarkand.engine.graph_costs import Machine, Unit, find_units
 from samarkand.engine.graph_trace import trace
-from samarkand.engine.partition import Memory, balanced_bounds, naive_bounds, partition, split, stage_cost
-from samarkand.engine.schedules import SCHEDULES, build_schedule
+from samarkand.engine.partition import Memory, balanced_bounds, naive_bounds, partition, split
+from samarkand.engine.schedules import RECOMPUTE, SCHEDULES, Schedule, build_schedule
 from samarkand.engine.stage_module import StageModule
 from samarkand.engine.stage_recompute import recompute_now, run_recomputed
 from samarkand.engine.tied_gradients import shared_parameters
@@ -111,17 +112,79 @@ def _rows(seconds: list[float], saved: int = 0, inputs: int = 0) -> list[Unit]:
     return [Unit(f"block.{i}", s, 2 * s, {f"{i}": 4}, inputs, saved) for i, s in enumerate(seconds)]
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 9), min_size=4, max_size=8), st.integers(2, 4), st.sampled_from([1e9, 150.0, 60.0]))
-def test_dynamic_programming_finds_what_brute_force_finds(seconds, stages, budget):
-    units, memory = _rows(seconds, saved=10, inputs=1), Memory(budget)
-    schedule = build_schedule("1f1b", stages, 8)
+def _slow_cost(units: list[Unit], place: int, schedule: Schedule, memory: Memory) -> tuple[float, float, float]:
+    """Bytes over the budget, seconds and peak of a stage that recomputes as few of its last blocks as it can."""
+    blocks = [unit for unit in units if unit.block]
+    ahead = RECOMPUTE in {action.kind for action in schedule.stages[place]}
+    forward, backward = sum(unit.forward for unit in units), sum(unit.backward for unit in units)
+    for count in range(len(blocks) + 1 if schedule.recomputes[place] else 1):
+        again = blocks[len(blocks) - count :]
+        saved = [unit.saved for unit in again]
+        held = sum(unit.inputs + unit.saved for unit in units) - sum(saved)
+        rebuilt = sum(saved) if ahead else max(saved, default=0)
+        peak = schedule.in_flight(place) * held + rebuilt + memory.static(units)
+        if peak <= memory.budget:
+            break
+    return max(0.0, peak - memory.budget), forward + backward + sum(unit.forward for unit in again), peak
+
+
+_UNIT = st.tuples(
+    st.integers(1, 9), st.integers(0, 9), st.integers(0, 30), st.booleans(), st.sampled_from(["own", "tied"])
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(_UNIT, min_size=4, max_size=8), st.integers(2, 4), st.sampled_from(SCHEDULES),
+    st.sampled_from([1e9, 300.0, 150.0, 60.0]),
+)  # fmt: skip
+def test_dynamic_programming_finds_what_brute_force_finds(rows, stages, name, budget):
+    units = [
+        Unit(f"{i}", s, 2 * s, {f"{i}": 1, "tied" if kind == "tied" else f"{i}.own": 3}, inputs, saved, inputs, block)
+        for i, (s, inputs, saved, block, kind) in enumerate(rows)
+    ]
+    memory, schedule = Memory(budget), build_schedule(name, stages, 8)
 
     def worst(bounds: tuple[int, ...]) -> tuple[float, float]:
-        return max(stage_cost(units[i:j], p, schedule, memory) for p, (i, j) in enumerate(pairwise(bounds)))
+        return max(_slow_cost(units[i:j], p, schedule, memory)[:2] for p, (i, j) in enumerate(pairwise(bounds)))
 
-    every = ((0, *inner, len(units)) for inner in combinations(range(1, len(units)), stages - 1))
-    assert worst(balanced_bounds(units, schedule, memory)) == min(map(worst, every))
+    every = [(0, *inner, len(units)) for inner in combinations(range(1, len(units)), stages - 1)]
+    found = balanced_bounds(units, schedule, memory)
+    assert worst(found) == min(map(worst, every))
+    times = split(units, found, schedule, memory, MACHINE).times
+    for place, (i, j) in enumerate(pairwise(found)):
+        stage = times[place]
+        assert stage.forward + stage.backward + stage.recompute == _slow_cost(units[i:j], place, schedule, memory)[1]
+        peak = schedule.in_flight(place) * stage.held + stage.rebuilt + stage.static
+        assert peak == _slow_cost(units[i:j], place, schedule, memory)[2]
+
+
+def test_many_units_are_planned_in_little_time():
+    units = _rows([1.0 + i % 7 / 10 for i in range(200)], saved=500, inputs=50)
+    start = time.process_time()
+    found = partition(units, build_schedule("1f1b", 8, 32), Memory(8e4), MACHINE)
+    assert time.process_time() - start < 2
+    assert found.fits
+    assert found.recomputed[0] > 0
+
+
+def test_the_simulator_and_the_plan_see_the_same_peak():
+    units = _rows([1.0] * 12, saved=30, inputs=2)
+    for name in SCHEDULES:
+        schedule = build_schedule(name, 3, 8)
+        found = split(units, (0, 4, 8, 12), schedule, Memory(300.0), MACHINE)
+        expected = (_slow_cost(units[4 * p : 4 * p + 4], p, schedule, Memory(300.0))[2] for p in range(3))
+        assert found.simulation.peak == tuple(expected)
+
+
+def test_one_micro_batch_is_recomputed_block_after_block():
+    units = _rows([1.0] * 8, saved=30, inputs=2)
+    schedule = build_schedule("1f1b", 1, 4)
+    whole = split(units, (0, 8), schedule, Memory(), MACHINE)
+    tight = split(units, (0, 8), schedule, Memory(whole.simulation.peak[0] - 60), MACHINE)
+    assert tight.recomputed == (3,)
+    assert tight.times[0].rebuilt == 30
+    assert tight.fits
 
 
 @settings(max_examples=60, deadline=None)
@@ -154,7 +217,7 @@ def test_stages_of_a_transformer_of_24_layers_are_balanced(stages, units_of_24_l
 def test_early_stages_recompute_more(stages, name, budget):
     units, schedule = _rows([1.0] * 4 * stages, saved=30, inputs=2), build_schedule(name, stages, 12)
     found = split(units, naive_bounds(units, stages), schedule, Memory(budget), MACHINE)
-    ratios = found.ratios
+    ratios = [count / 4 for count in found.recomputed]
     assert all(a >= b for a, b in pairwise(ratios))
     for stage, (ratio, times) in enumerate(zip(ratios, found.times)):
         held, kept, count = schedule.in_flight(stage), 8, 4
@@ -162,7 +225,9 @@ def test_early_stages_recompute_more(stages, name, budget):
         if 0 < ratio < 1:
             assert ratio >= least
             # One block fewer would not fit, with what is rebuilt at once counted in.
-            assert held * (128 - (ratio * count - 1) * 30) + (ratio * count - 1) * 30 + times.static > budget
+            fewer = ratio * count - 1
+            ahead = RECOMPUTE in {action.kind for action in schedule.stages[stage]}
+            assert held * (128 - fewer * 30) + min(fewer, fewer if ahead else 1) * 30 + times.static > budget
 
 
 def test_what_is_recomputed_ahead_is_not_done_again():
