@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 
 from ..errors import Errors
 from .adapprox_step import Slot, chunks, step_exact, step_low_rank
+from .moment_shards import MomentShards
 
 
 class Adapprox(Optimizer):
@@ -29,7 +30,7 @@ class Adapprox(Optimizer):
 
     Vectors, and matrices so small that factors would be no smaller, keep their second moment whole. Tensors of more
     dimensions are matrices of their first one by all others. Sharded parameters (DTensor) are factored shard by
-    shard, each with ranks and clipping of its own.
+    shard, each with ranks and clipping of its own; `checkpoint_state` is what other shards can be made of.
 
     params (Iterable): Parameters, or groups of them.
     lr (float): Learning rate; AdamW's will do.
@@ -135,6 +136,20 @@ class Adapprox(Optimizer):
         for i, parameter in zip(ids, parameters):
             for name, value in saved.get(i, {}).items():
                 self.state[parameter][name] = value.to(device=parameter.device, copy=True)
+
+    def checkpoint_state(self, parameter: Tensor) -> dict[str, Tensor | MomentShards]:
+        """What a checkpoint has of a parameter, for any number of processes to read.
+
+        parameter (Tensor): The parameter.
+        RETURNS (dict[str, Union[Tensor, MomentShards]]): Its first moment, distributed as the parameter is, and its
+            second moment; nothing before its first step.
+        """
+        state = self.state.get(parameter)
+        if not state:
+            return {}
+        group = next(group for group in self.param_groups if any(p is parameter for p in group["params"]))
+        first = {"first": state["first"]} if "first" in state else {}
+        return {**first, "second": MomentShards(parameter, state, group)}
 
 
 _RANGES = {

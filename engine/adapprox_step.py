@@ -11,7 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .low_rank import Factors, orthonormal, rank_ladder, rung, subspace_iteration, unit_scale
+from .low_rank import (
+    Factors,
+    orthonormal,
+    random_columns,
+    rank_ladder,
+    rank_limit,
+    rung,
+    subspace_iteration,
+    unit_scale,
+)
+from .matrix_views import as_matrix, local_part
 
 # Numbers of a block of the second moment: what stays in the caches of a few cores, and what keeps a GPU busy.
 CPU_BLOCK, GPU_BLOCK = 2**19, 2**24
@@ -29,19 +39,19 @@ class Slot:
 
     def __init__(self, parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
         self.state = state
-        weight = _local(parameter)
-        self.weight, self.grad = _matrix(weight, weight), _matrix(_local(parameter.grad), weight)
+        weight = local_part(parameter)
+        self.weight, self.grad = as_matrix(weight, weight), as_matrix(local_part(parameter.grad), weight)
         m, n = self.weight.shape
-        self.most = max(1, int(min(m, n) * group["max_rank"]))
-        self.exact = self.most * (m + n) >= m * n
+        self.most = rank_limit(m, n, group["max_rank"])
+        self.exact = not self.most
         if not state:
             if self.exact:
                 state["second"] = torch.zeros(m, n, device=weight.device)
             else:
                 state["rows"], state["columns"] = (torch.zeros(size, 0, device=weight.device) for size in (m, n))
             if group["betas"][0]:
-                state["first"] = torch.zeros_like(weight)
-        self.first = _matrix(state["first"], weight) if group["betas"][0] else None
+                state["first"] = torch.zeros_like(parameter)
+        self.first = as_matrix(local_part(state["first"]), weight) if group["betas"][0] else None
 
     @property
     def rank(self) -> int:
@@ -57,9 +67,14 @@ class Slot:
 
 def chunks(slots: list[Slot]) -> Iterator[list[Slot]]:
     """Slots of one kind in batches of about a block; a matrix larger than that is a batch by itself."""
-    size = max(1, _block(slots[0].weight) // max(1, slots[0].weight.numel()))
+    size = max(1, block_size(slots[0].weight) // max(1, slots[0].weight.numel()))
     for first in range(0, len(slots), size):
         yield slots[first : first + size]
+
+
+def block_size(tensor: Tensor) -> int:
+    """RETURNS (int): Numbers of a block on the device of a tensor."""
+    return CPU_BLOCK if tensor.device.type == "cpu" else GPU_BLOCK
 
 
 def step_exact(batch: list[Slot], group: dict[str, Any]) -> None:
@@ -111,7 +126,8 @@ class _SecondMoment:
         self._grads = stack([slot.grad for slot in batch])
         self._rows = stack([slot.state["rows"] for slot in batch])
         self._columns = stack([slot.state["columns"] for slot in batch])
-        self._height = self._rows.shape[1] if len(batch) > 1 else max(1, _block(self._grads) // self._grads.shape[2])
+        height, width = self._grads.shape[1:]
+        self._height = height if len(batch) > 1 else max(1, block_size(self._grads) // width)
 
     def __call__(self) -> Iterator[tuple[slice, Tensor]]:
         """YIELDS (slice, float32 [N, rows, n]): Blocks of rows."""
@@ -131,9 +147,7 @@ class _SecondMoment:
         columns = self._columns if columns is None else columns
         _, n, known = columns.shape
         width = min(rank + self.group["oversampling"], n, self._rows.shape[1])
-        generator = torch.Generator(columns.device)
-        generator.manual_seed((self.group["seed"] << 32) + self.group["step"])
-        random = torch.randn(n, max(0, width - known), device=columns.device, generator=generator)
+        random = random_columns(n, max(0, width - known), self.group["seed"], self.group["step"], columns.device)
         return torch.cat([unit_scale(columns), random.expand(len(columns), -1, -1)], dim=2)
 
     def part(self, places: list[int]) -> _SecondMoment:
@@ -248,23 +262,6 @@ def _keep(slot: Slot, factors: Factors, i: int, rank: int) -> None:
     # Copies: a view would hold the memory of the oversampled columns.
     slot.state["rows"] = factors.rows[i, :, :rank].contiguous()
     slot.state["columns"] = factors.columns[i, :, :rank].contiguous()
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """The shard at hand of a distributed tensor."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
-
-
-def _matrix(tensor: Tensor, like: Tensor) -> Tensor:
-    """A tensor as a matrix of its first dimension by all others, these in the order in which `like` stores them."""
-    if like.ndim < 2 or not like.numel():
-        return tensor.reshape(1, -1)
-    order = sorted(range(1, like.ndim), key=like.stride, reverse=True)
-    return tensor.permute(0, *order).reshape(like.shape[0], -1)
-
-
-def _block(tensor: Tensor) -> int:
-    return CPU_BLOCK if tensor.device.type == "cpu" else GPU_BLOCK
 
 
 def _unsqueezed(tensors: list[Tensor]) -> Tensor:

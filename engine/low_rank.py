@@ -65,6 +65,24 @@ def unit_scale(columns: Tensor) -> Tensor:
     return columns / columns.abs().amax(1, keepdim=True).clamp_min_(1e-38)
 
 
+def random_columns(n: int, width: int, seed: int, step: int, device: torch.device) -> Tensor:
+    """Gaussian columns [n, width] that depend on a seed and a step alone."""
+    generator = torch.Generator(device)
+    generator.manual_seed((seed << 32) + step)
+    return torch.randn(n, width, device=device, generator=generator)
+
+
+def rank_limit(m: int, n: int, share: float) -> int:
+    """The largest rank that a matrix may have.
+
+    m, n (int): Its sides.
+    share (float): That rank as a share of the lesser side.
+    RETURNS (int): 1 or more; 0 when factors of that rank would be no smaller than the matrix.
+    """
+    most = max(1, int(min(m, n) * share))
+    return most if most * (m + n) < m * n else 0
+
+
 def rank_ladder(most: int) -> list[int]:
     """Ranks that a matrix may have, at most 1.5 times apart, few enough that matrices of one shape share them.
 

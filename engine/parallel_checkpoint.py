@@ -1,7 +1,8 @@
 """Checkpoints of parallel training: written whole or not at all, checked before anything is loaded.
 
 They are `torch.distributed.checkpoint` folders, whose tensors bear the names of the model, so that any other number of
-processes can read them. All processes call these functions together and see the same file system.
+processes can read them; what no tensor can say is written as several, NAME/PART. All processes call these functions
+together and see the same file system.
 """
 
 from __future__ import annotations
@@ -9,26 +10,32 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.optim import Optimizer
 
 from ..errors import Errors, first_line
+from .adapprox import Adapprox
+from .moment_shards import MomentShards, whole_shape
 
+State = dict[str, Tensor | MomentShards]
 _SHOWN = 3
 
 
-def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
+def save_checkpoint(path: str | Path, state: dict[str, Tensor]) -> None:
     """Write a checkpoint; one that is there is replaced once the new one is complete.
 
     path (Union[str, Path]): The folder.
-    state (dict[str, Any]): Tensors by name. What several processes hold under one name has to be the same.
+    state (dict[str, Tensor]): Of `in_tensors`. What several processes hold under one name has to be the same.
     """
     path = Path(path)
     part, old = _beside(path, ".part"), _beside(path, ".old")
@@ -47,24 +54,48 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     _wait()
 
 
-def load_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
-    """Read a checkpoint into the tensors of a state.
+def load_checkpoint(path: str | Path, state: State) -> None:
+    """Read a checkpoint into a state.
 
     path (Union[str, Path]): The folder.
-    state (dict[str, Any]): Tensors of this process by name; together, the processes have every name.
+    state (dict[str, Union[Tensor, MomentShards]]): What this process has by name; together, the processes have every
+        name.
     RAISES (ValueError): S725 when files are missing or cut short, S726 when names or shapes are others; then no
         process has changed anything.
     """
     path = Path(path)
     # A process that died between two renames leaves the checkpoint before under this name.
     path = path if path.exists() else _beside(path, ".old") if _beside(path, ".old").exists() else path
+    shards = {name: value for name, value in state.items() if isinstance(value, MomentShards)}
+    wanted = _gathered({name: tuple(value.shape) for name, value in state.items()})
+    in_parts = _gathered(dict.fromkeys(shards))
     problem, metadata = _read(path)
-    problem = problem or _difference(path, metadata, _gathered({name: tuple(x.shape) for name, x in state.items()}))
+    problem = problem or _difference(path, metadata, wanted, in_parts)
     problem = next((found for found in _gathered({"": problem}, join=False) if found), None)
     if problem:
         raise ValueError(problem)
     with _quiet():
-        dcp.load(state, checkpoint_id=path, no_dist=not dist.is_initialized())
+        tensors = {name: value for name, value in state.items() if name not in shards}
+        dcp.load(tensors, checkpoint_id=path, no_dist=not dist.is_initialized())
+        # Which parts a process needs, and how many, is its own affair: it reads them alone, and frees them again.
+        parts = _parts(metadata, shards)
+        for name, value in shards.items():
+            value.load(parts[name], partial(_read_parts, path, metadata, name))
+
+
+def in_tensors(state: State) -> dict[str, Tensor]:
+    """A state as tensors alone.
+
+    state (dict[str, Union[Tensor, MomentShards]]): The state.
+    RETURNS (dict[str, Tensor]): The same, with "NAME/PART" for each part of this process.
+    """
+    tensors = {}
+    for name, value in state.items():
+        if isinstance(value, MomentShards):
+            tensors |= {f"{name}/{part}": tensor for part, tensor in value.parts().items()}
+        else:
+            tensors[name] = value
+    return tensors
 
 
 @contextmanager
@@ -93,17 +124,51 @@ def _has(file: Path, size: int) -> bool:
     return file.exists() and file.stat().st_size >= size
 
 
-def _difference(path: Path, metadata: Metadata | None, wanted: dict[str, tuple[int, ...]]) -> str | None:
+def _difference(
+    path: Path, metadata: Metadata, wanted: dict[str, tuple[int, ...]], in_parts: Collection[str]
+) -> str | None:
     """How names and shapes differ from those of a checkpoint."""
-    found = metadata.state_dict_metadata if metadata else {}
+    found = metadata.state_dict_metadata
     shapes = {n: tuple(entry.size) for n, entry in found.items() if isinstance(entry, TensorStorageMetadata)}
+    parts = _parts(metadata, in_parts)
+    shapes = {name: shape for name, shape in shapes.items() if name.rpartition("/")[0] not in parts}
+    shapes |= {name: whole_shape(of_it) for name, of_it in parts.items()}
     kinds = {
         "missing": sorted(wanted.keys() - shapes.keys()),
         "unexpected": sorted(shapes.keys() - wanted.keys()),
         "of another shape": sorted(name for name in wanted.keys() & shapes.keys() if wanted[name] != shapes[name]),
     }
-    parts = [f"{_listed(names)} {kind}" for kind, names in kinds.items() if names]
-    return Errors.S726.format(path=path, difference="; ".join(parts)) if parts else None
+    texts = [f"{_listed(names)} {kind}" for kind, names in kinds.items() if names]
+    return Errors.S726.format(path=path, difference="; ".join(texts)) if texts else None
+
+
+def _parts(metadata: Metadata, owners: Collection[str]) -> dict[str, list[str]]:
+    """Parts that a checkpoint has of what is written in parts."""
+    parts: dict[str, list[str]] = {}
+    for name in metadata.state_dict_metadata:
+        owner, _, part = name.rpartition("/")
+        if owner in owners:
+            parts.setdefault(owner, []).append(part)
+    return parts
+
+
+class _Reader(dcp.FileSystemReader):
+    """Reads a checkpoint again and again, its metadata but once."""
+
+    def __init__(self, path: Path, metadata: Metadata) -> None:
+        super().__init__(path)
+        self._metadata = metadata
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        return self._metadata
+
+
+def _read_parts(path: Path, metadata: Metadata, name: str, parts: list[str]) -> dict[str, Tensor]:
+    entries = {part: metadata.state_dict_metadata[f"{name}/{part}"] for part in parts}
+    tensors = {part: torch.empty(entry.size, dtype=entry.properties.dtype) for part, entry in entries.items()}
+    state = {f"{name}/{part}": tensor for part, tensor in tensors.items()}
+    dcp.load(state, storage_reader=_Reader(path, metadata), no_dist=True)
+    return tensors
 
 
 def _listed(names: list[str]) -> str:
@@ -135,15 +200,20 @@ def _wait() -> None:
         dist.barrier()
 
 
-def named_state(names: dict[str, Tensor], optimizer: dict[Tensor, dict[str, Any]]) -> dict[str, Tensor]:
+def named_state(names: dict[str, Tensor], optimizer: Optimizer) -> State:
     """Parameters and buffers with what an optimizer keeps of them, by name.
 
     names (dict[str, Tensor]): Parameters and buffers.
-    optimizer (dict[Tensor, dict[str, Any]]): The optimizer's state by parameter.
-    RETURNS (dict[str, Tensor]): "model.NAME" and "optimizer.NAME.KEY".
+    optimizer (Optimizer): The optimizer.
+    RETURNS (dict[str, Union[Tensor, MomentShards]]): "model.NAME" and "optimizer.NAME.KEY".
     """
-    state = {f"model.{name}": tensor.detach() for name, tensor in names.items()}
+    state: State = {f"model.{name}": tensor.detach() for name, tensor in names.items()}
     for name, tensor in names.items():
-        for key, value in optimizer.get(tensor, {}).items():
-            state[f"optimizer.{name}.{key}"] = value
+        state |= {f"optimizer.{name}.{key}": value for key, value in _kept(optimizer, tensor).items()}
     return state
+
+
+def _kept(optimizer: Optimizer, tensor: Tensor) -> State:
+    if isinstance(optimizer, Adapprox):
+        return optimizer.checkpoint_state(tensor)
+    return optimizer.state.get(tensor, {})

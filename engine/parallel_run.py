@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_unflatten
 
 from ..errors import Errors
 from .graph_costs import Machine, Unit
-from .parallel_checkpoint import load_checkpoint, named_state, save_checkpoint
+from .parallel_checkpoint import State, in_tensors, load_checkpoint, named_state, save_checkpoint
 from .parallel_plan import Degrees, ParallelPlan, Planner
 from .pipeline_runtime import build_runtime, run_step
 from .stage_module import StageModule
@@ -55,7 +55,8 @@ def parallelize(
     budget (float): Bytes that a process may hold.
     degrees (tuple): Data, tensor and pipeline degree, None for what may be chosen.
     schedule (Optional[str]): One of `schedules.SCHEDULES`; the fastest when None.
-    optimizer (Callable): Makes the optimizer of groups of parameters. Its state has to be tensors whose shapes stay.
+    optimizer (Callable): Makes the optimizer of groups of parameters: `Adapprox`, or one whose state is tensors
+        of shapes that stay.
     machine (Optional[Machine]): What times are computed for.
     rules (tuple[TensorRule, ...]): Rules of tensor parallelism.
     device (Union[str, torch.device]): Where this process computes.
@@ -139,8 +140,7 @@ class ParallelTrainer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """RETURNS (dict[str, Tensor]): What a checkpoint has of this process."""
-        state = named_state(self.tensors(), self.optimizer.state)
-        return state | {"steps": torch.tensor(self.steps)}
+        return in_tensors(self._state())
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint, all processes together, after the first step or later.
@@ -160,7 +160,7 @@ class ParallelTrainer:
         fresh = not self.optimizer.state
         if fresh:
             _fill(self.optimizer)
-        state = self.state_dict()
+        state = self._state()
         try:
             load_checkpoint(path, state)
         except ValueError:
@@ -168,6 +168,9 @@ class ParallelTrainer:
                 self.optimizer.state.clear()
             raise
         self.steps = int(state["steps"])
+
+    def _state(self) -> State:
+        return named_state(self.tensors(), self.optimizer) | {"steps": torch.tensor(self.steps)}
 
     def _shard(self, units: tuple[Unit, ...], rules: tuple[TensorRule, ...]) -> None:
         """Split blocks over the tensor dimension and everything over the data dimension."""
@@ -238,12 +241,12 @@ def _groups(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
 
 def _fill(optimizer: Optimizer) -> None:
     """Have an optimizer make its state, which a checkpoint is about to replace, without a change of weights."""
-    rates = [group["lr"] for group in optimizer.param_groups]
+    settings = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     for group in optimizer.param_groups:
         group["lr"] = 0.0
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
     optimizer.step()
     optimizer.zero_grad()
-    for group, rate in zip(optimizer.param_groups, rates):
-        group["lr"] = rate
+    for group, before in zip(optimizer.param_groups, settings):
+        group.update(before)

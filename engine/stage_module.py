@@ -15,7 +15,6 @@ from torch import Tensor, fx, nn
 
 from .graph_costs import Unit, closure, crossings, free_nodes
 from .graph_trace import Trace, call, on_device
-from .recompute_region import over_region
 from .stage_recompute import run_recomputed
 
 
@@ -74,15 +73,14 @@ class StageModule(nn.Module):
         values: dict[fx.Node, Any] = dict(zip(self._receives, received))
         for node in self._before:
             values[node] = inputs[str(node.target)] if node.op == "placeholder" else self._call(node, values)
-        entrances, entrance = [], None
+        entrances = []
         for run in self._units:
             arguments = [values[node] for node in run.reads]
-            with over_region(entrance):
-                if run.recompute and torch.is_grad_enabled():
-                    results, entrance = run_recomputed(partial(self._run, run), *arguments)
-                    entrances += [entrance] if entrance is not None else []
-                else:
-                    results, entrance = self._run(run, *arguments), None
+            if run.recompute and torch.is_grad_enabled():
+                results, entrance = run_recomputed(partial(self._run, run), *arguments)
+                entrances += [entrance] if entrance is not None else []
+            else:
+                results = self._run(run, *arguments)
             values.update(zip(run.gives, results))
         outputs = tuple(values[x] if isinstance(x, fx.Node) else x for x in self._returns)
         # What only passes through becomes a result, so that its gradient is asked for as every other.

@@ -8,6 +8,7 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from .graph_costs import Machine, Unit
+from .split_inputs import sum_input_gradients
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ RULES = (
     TensorRule(("linear1",), "linear2"),
 )
 _HEADS = ("num_heads", "num_attention_heads", "num_key_value_heads")
+_HEAD_SIZES = ("head_dim", "attention_head_size")
 
 
 def matching_rules(block: nn.Module, degree: int, rules: tuple[TensorRule, ...] = RULES) -> list[TensorRule]:
@@ -41,7 +43,7 @@ def matching_rules(block: nn.Module, degree: int, rules: tuple[TensorRule, ...] 
     block (nn.Module): The block.
     degree (int): Processes to split it over.
     rules (tuple[TensorRule, ...]): The rules to try.
-    RETURNS (list[TensorRule]): Those whose layers it has, in sizes that the degree divides.
+    RETURNS (list[TensorRule]): Those whose layers it has, in sizes that the degree divides into whole heads.
     """
     return [rule for rule in rules if _fits(dict(block.named_modules()), rule, degree)]
 
@@ -57,6 +59,8 @@ def split_block(block: nn.Module, mesh: DeviceMesh, rules: list[TensorRule]) -> 
 
     plan = {name: ColwiseParallel() for rule in rules for name in rule.columns}
     parallelize_module(block, mesh, plan | {rule.row: RowwiseParallel() for rule in rules})
+    for name in plan:
+        sum_input_gradients(block.get_submodule(name), mesh)
 
 
 def split_unit(unit: Unit, block: nn.Module, degree: int, rules: list[TensorRule], machine: Machine) -> Unit:
@@ -89,7 +93,19 @@ def _fits(modules: dict[str, nn.Module], rule: TensorRule, degree: int) -> bool:
     row = modules.get(rule.row)
     if not isinstance(row, nn.Linear) or not all(isinstance(layer, nn.Linear) for layer in columns):
         return False
-    owner = modules[rule.row.rpartition(".")[0]]
-    peers = [modules[name.rpartition(".")[0]] for name in rule.columns]
-    heads = [getattr(module, name) for module in (owner, *peers) for name in _HEADS if hasattr(module, name)]
-    return not any(size % degree for size in (row.in_features, *(layer.out_features for layer in columns), *heads))
+    sizes = [row.in_features, *(layer.out_features for layer in columns)]
+    owners = [modules[name.rpartition(".")[0]] for name in (rule.row, *rule.columns)]
+    heads = [count for owner in owners for count in _head_counts(owner)]
+    if any(size % degree for size in (*sizes, *heads)):
+        return False
+    wide = [getattr(owner, name, None) or 1 for owner in owners for name in _HEAD_SIZES]
+    return not any(size // degree % head for size in sizes for head in wide)
+
+
+def _head_counts(module: nn.Module) -> list[int]:
+    """Heads of an attention module, of its configuration where it has none of its own; others have no heads."""
+    if not any(hasattr(module, name) for name in (*_HEADS, *_HEAD_SIZES)):
+        return []
+    sources = (module, getattr(module, "config", None))
+    counts = (getattr(source, name, None) for source in sources for name in _HEADS)
+    return [count for count in counts if isinstance(count, int)]

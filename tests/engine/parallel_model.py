@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -73,14 +74,19 @@ def reference_losses() -> list[float]:
 def make_trainer(**options: Any) -> ParallelTrainer:
     """A trainer of the model."""
     inputs = (torch.empty(ROWS, LENGTH, dtype=torch.long, device="meta"),)
-    return parallelize(make_model(), inputs, mean_loss, optimizer=make_optimizer, **options)
+    return parallelize(make_model(), inputs, mean_loss, **{"optimizer": make_optimizer, **options})
 
 
 def do_job(job: dict[str, Any]) -> tuple[ParallelTrainer, list[float]]:
-    """Train from step `load` (a folder), to step `until`, save to `save` after step `at`, die after step `die`."""
+    """Train from step `load` (a folder), to step `until`, save to `save` after step `at`, die after step `die`.
+
+    What was loaded is saved to `again` as it is.
+    """
     trainer = make_trainer(**job.get("options", {}))
     if "load" in job:
         trainer.load(job["load"])
+    if "again" in job:
+        trainer.save(job["again"])
     losses = []
     for inputs, targets in batches()[trainer.steps : job.get("until", STEPS)]:
         losses.append(trainer.step(inputs, targets))
@@ -93,9 +99,17 @@ def do_job(job: dict[str, Any]) -> tuple[ParallelTrainer, list[float]]:
 
 def run_jobs(folder: Path, world: int, jobs: list[dict[str, Any]]) -> tuple[list[list[float]], list[str], list[int]]:
     """Do jobs in new processes: losses and plans of each job, and how the processes ended."""
+    codes = run_processes(folder, world, _do_jobs, folder, jobs)
+    lines = (folder / "results").read_text().splitlines() if (folder / "results").exists() else []
+    results = [json.loads(line) for line in lines]
+    return [r["losses"] for r in results], [r["plan"] for r in results], codes
+
+
+def run_processes(folder: Path, world: int, work: Callable[..., None], *args: Any) -> list[int]:
+    """Call a function of a module in new processes that can talk to each other: how they ended."""
     folder.mkdir()
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_work, args=(rank, world, str(folder), jobs)) for rank in range(world)]
+    processes = [context.Process(target=_work, args=(rank, world, folder, work, args)) for rank in range(world)]
     for process in processes:
         process.start()
     end = time.monotonic() + DEADLINE
@@ -104,20 +118,22 @@ def run_jobs(folder: Path, world: int, jobs: list[dict[str, Any]]) -> tuple[list
         if process.is_alive():
             process.kill()
             process.join()
-    lines = (folder / "results").read_text().splitlines() if (folder / "results").exists() else []
-    results = [json.loads(line) for line in lines]
-    return [r["losses"] for r in results], [r["plan"] for r in results], [p.exitcode for p in processes]
+    return [process.exitcode for process in processes]
 
 
-def _work(rank: int, world: int, folder: str, jobs: list[dict[str, Any]]) -> None:
+def _work(rank: int, world: int, folder: Path, work: Callable[..., None], args: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world, timeout=timedelta(seconds=60)
     )
-    for job in jobs:
-        trainer, losses = do_job(job)
-        if rank == 0:
-            with open(f"{folder}/results", "a", encoding="utf-8") as file:
-                file.write(json.dumps({"losses": losses, "plan": trainer.plan.to_json()}) + "\n")
+    work(*args)
     dist.barrier()
     dist.destroy_process_group()
+
+
+def _do_jobs(folder: Path, jobs: list[dict[str, Any]]) -> None:
+    for job in jobs:
+        trainer, losses = do_job(job)
+        if dist.get_rank() == 0:
+            with open(folder / "results", "a", encoding="utf-8") as file:
+                file.write(json.dumps({"losses": losses, "plan": trainer.plan.to_json()}) + "\n")

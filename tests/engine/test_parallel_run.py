@@ -78,6 +78,7 @@ def test_a_killed_pipeline_resumes_in_one_process(expected, tmp_path):
         (2, {"degrees": (1, 2, 1)}),
         (4, {"degrees": (2, 1, 2)}),
         (4, {"degrees": (1, 2, 2)}),
+        (4, {"degrees": (1, 2, 2), "schedule": "1f1b", "budget": 3.2e5}),
         (4, {"degrees": (2, 2, 1)}),
         (4, {"degrees": (1, 1, 4), "schedule": "shifted", "micro_batches": 8}),
         (3, {"degrees": (1, 1, 3), "schedule": "last-without-recompute", "budget": 3.5e5}),
