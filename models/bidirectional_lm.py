@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .heap import return_large_blocks
+from .heap import return_free_memory
 from .pretrained import EncoderSizes, save_encoder
 from .subword_encoder import SubwordEncoder, TokenBatch
 from .subword_features import FeatureTable
@@ -104,7 +104,6 @@ def train_bidirectional_lm(
     log (Optional[Path]): JSONL file that the curve is appended to.
     RETURNS (list[dict]): The curve: step, tokens seen, seconds, loss and accuracy among the candidates.
     """
-    return_large_blocks()
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     vocabulary = min(settings.vocabulary, len(corpus.tokens))
@@ -129,6 +128,7 @@ def train_bidirectional_lm(
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        return_free_memory()
         seen += int(batch.lengths.sum())
         sums += (loss.item(), (logits.argmax(1) == 0).float().mean().item(), 1)
         if sums[2] == 100:

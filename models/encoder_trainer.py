@@ -21,7 +21,7 @@ from ..errors import Errors, first_line
 from .checkpoints import checkpoints, load_checkpoint, read_state, save_checkpoint
 from .encoder_result import save_result
 from .encoder_settings import EncoderSettings
-from .heap import return_large_blocks
+from .heap import return_free_memory
 from .masked_lm import MaskedLMLoss, build_masked_lm, flops_per_piece
 from .masking import MaskedBatch, WordMasker
 from .packed_corpus import TOKENIZER, PackedCorpus, SequenceReader, SequenceSampler
@@ -105,7 +105,6 @@ class EncoderTrainer:
         if self.ranks.is_first:
             self.output.mkdir(parents=True, exist_ok=True)
             _write_lines(self.output / "log.jsonl", self.curve)
-        return_large_blocks()
         schedule, saved, saved_step = self.settings.schedule, self.seconds, self.step
         with StopSignals() as stop:
             while (progress := schedule.progress(self.step, self.seconds)) < 1:
@@ -230,6 +229,7 @@ class EncoderTrainer:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
+        return_free_memory()
         return torch.stack([ranks.sum(total), norm])
 
     def _text(self) -> str:

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import Errors
-from .heap import return_large_blocks
+from .heap import return_free_memory
 from .weights import load_weights
 
 Builder = Callable[[dict[str, Any]], nn.Module]
@@ -196,7 +196,6 @@ class TorchShim(PyTorchShim):
         RETURNS (Tuple): What the network returns, and a callback that takes the arguments of
             `torch.autograd.backward`, adds to the gradients of the parameters and returns those of `inputs`.
         """
-        return_large_blocks()
         module = self.module
         if not module.training:
             module.train()
@@ -225,6 +224,7 @@ class TorchShim(PyTorchShim):
         else:
             self._step_each(optimizer)
         self._model.zero_grad(set_to_none=True)
+        return_free_memory()
 
     def _step_each(self, optimizer: Optimizer) -> None:
         for name, parameter in self.module.named_parameters():
