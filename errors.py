@@ -274,8 +274,8 @@ class Errors(metaclass=_Coded):
     )
     S724 = "The pipeline schedule cannot run: {reason}. Mend its list of actions."
     S725 = (
-        "The checkpoint {path} is incomplete: {missing} missing. Nothing was loaded. Restore it from a copy, or load "
-        "an earlier checkpoint."
+        "The checkpoint {path} is incomplete: {missing} missing or damaged. Nothing was loaded. Restore it, or load "
+        "an earlier one."
     )
     S726 = (
         "The checkpoint {path} does not fit the model: {difference}. Nothing was loaded. Build the model and the "

@@ -25,6 +25,7 @@ from torch.optim import Optimizer
 
 from ..errors import Errors, first_line
 from .adapprox import Adapprox
+from .checkpoint_files import CheckpointReader, damaged_files, write_sums
 from .moment_shards import MomentShards, whole_shape
 
 State = dict[str, Tensor | MomentShards]
@@ -46,8 +47,10 @@ def save_checkpoint(path: str | Path, state: dict[str, Tensor]) -> None:
         dcp.save(state, checkpoint_id=part, no_dist=not dist.is_initialized())
     _wait()
     if _rank() == 0:
-        shutil.rmtree(old, ignore_errors=True)
+        write_sums(part)
         if path.exists():
+            # Without it, the old one is all there is until the new one has its place.
+            shutil.rmtree(old, ignore_errors=True)
             os.replace(path, old)
         os.replace(part, path)
         shutil.rmtree(old, ignore_errors=True)
@@ -60,8 +63,8 @@ def load_checkpoint(path: str | Path, state: State) -> None:
     path (Union[str, Path]): The folder.
     state (dict[str, Union[Tensor, MomentShards]]): What this process has by name; together, the processes have every
         name.
-    RAISES (ValueError): S725 when files are missing or cut short, S726 when names or shapes are others; then no
-        process has changed anything.
+    RAISES (ValueError): S725 when files are missing or damaged, S726 when names or shapes are others; then no process
+        has changed anything.
     """
     path = Path(path)
     # A process that died between two renames leaves the checkpoint before under this name.
@@ -76,7 +79,7 @@ def load_checkpoint(path: str | Path, state: State) -> None:
         raise ValueError(problem)
     with _quiet():
         tensors = {name: value for name, value in state.items() if name not in shards}
-        dcp.load(tensors, checkpoint_id=path, no_dist=not dist.is_initialized())
+        dcp.load(tensors, storage_reader=CheckpointReader(path, metadata), no_dist=not dist.is_initialized())
         # Which parts a process needs, and how many, is its own affair: it reads them alone, and frees them again.
         parts = _parts(metadata, shards)
         for name, value in shards.items():
@@ -107,21 +110,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _read(path: Path) -> tuple[str | None, Metadata | None]:
-    """What is missing of a checkpoint, and its metadata."""
+    """What is missing of a checkpoint or damaged, as far as this process looks, and its metadata."""
+    damaged = damaged_files(path, _rank(), dist.get_world_size() if dist.is_initialized() else 1)
+    if damaged:
+        return Errors.S725.format(path=path, missing=_listed(damaged)), None
     try:
-        metadata = dcp.FileSystemReader(path).read_metadata()
+        return None, CheckpointReader(path).read_metadata()
     except Exception as error:
-        reason = ".metadata" if isinstance(error, FileNotFoundError) else f".metadata ({first_line(error)})"
-        return Errors.S725.format(path=path, missing=reason), None
-    ends: dict[str, int] = {}
-    for place in (metadata.storage_data or {}).values():
-        ends[place.relative_path] = max(ends.get(place.relative_path, 0), place.offset + place.length)
-    short = sorted(name for name, end in ends.items() if not _has(path / name, end))
-    return (Errors.S725.format(path=path, missing=_listed(short)) if short else None), metadata
-
-
-def _has(file: Path, size: int) -> bool:
-    return file.exists() and file.stat().st_size >= size
+        return Errors.S725.format(path=path, missing=f".metadata ({first_line(error)})"), None
 
 
 def _difference(
@@ -152,22 +148,11 @@ def _parts(metadata: Metadata, owners: Collection[str]) -> dict[str, list[str]]:
     return parts
 
 
-class _Reader(dcp.FileSystemReader):
-    """Reads a checkpoint again and again, its metadata but once."""
-
-    def __init__(self, path: Path, metadata: Metadata) -> None:
-        super().__init__(path)
-        self._metadata = metadata
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        return self._metadata
-
-
 def _read_parts(path: Path, metadata: Metadata, name: str, parts: list[str]) -> dict[str, Tensor]:
     entries = {part: metadata.state_dict_metadata[f"{name}/{part}"] for part in parts}
     tensors = {part: torch.empty(entry.size, dtype=entry.properties.dtype) for part, entry in entries.items()}
     state = {f"{name}/{part}": tensor for part, tensor in tensors.items()}
-    dcp.load(state, storage_reader=_Reader(path, metadata), no_dist=True)
+    dcp.load(state, storage_reader=CheckpointReader(path, metadata), no_dist=True)
     return tensors
 
 

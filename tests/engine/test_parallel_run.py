@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import shutil
 
 import pytest
@@ -107,12 +108,17 @@ def test_incomplete_checkpoints_change_nothing(tmp_path):
     do_job({"until": 2, "at": 2, "save": str(tmp_path / "saved")})
     trainer = make_trainer()
     before = {name: tensor.clone() for name, tensor in trainer.state_dict().items()}
-    (shard,) = (tmp_path / "saved").glob("*.distcp")
-    content = shard.read_bytes()
-    for spoil in (shard.unlink, lambda: shard.write_bytes(content[:-100]), (tmp_path / "saved/.metadata").unlink):
-        spoil()
-        with pytest.raises(ValueError, match=r"\[S725\].*(distcp|\.metadata) missing"):
-            trainer.load(tmp_path / "saved")
+    folder = tmp_path / "saved"
+    contents = {path: path.read_bytes() for path in folder.iterdir()}
+    for path, content in contents.items():
+        flipped = content[:40] + bytes(byte ^ 1 for byte in content[40:44]) + content[44:]
+        for spoilt in (None, content[:-100], flipped):
+            path.unlink()
+            if spoilt is not None:
+                path.write_bytes(spoilt)
+            with pytest.raises(ValueError, match=rf"\[S725\].*{re.escape(path.name)}"):
+                trainer.load(folder)
+            path.write_bytes(content)
     after = trainer.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
