@@ -7,6 +7,7 @@ together and see the same file system.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import warnings
@@ -29,14 +30,16 @@ from .checkpoint_files import CheckpointReader, damaged_files, write_sums
 from .moment_shards import MomentShards, whole_shape
 
 State = dict[str, Tensor | MomentShards]
+SETTINGS = "settings.json"
 _SHOWN = 3
 
 
-def save_checkpoint(path: str | Path, state: dict[str, Tensor]) -> None:
+def save_checkpoint(path: str | Path, state: dict[str, Tensor], settings: dict[str, Any]) -> None:
     """Write a checkpoint; one that is there is replaced once the new one is complete.
 
     path (Union[str, Path]): The folder.
     state (dict[str, Tensor]): Of `in_tensors`. What several processes hold under one name has to be the same.
+    settings (dict[str, Any]): Whatever else is needed, the same in all processes; JSON types.
     """
     path = Path(path)
     part, old = _beside(path, ".part"), _beside(path, ".old")
@@ -47,6 +50,7 @@ def save_checkpoint(path: str | Path, state: dict[str, Tensor]) -> None:
         dcp.save(state, checkpoint_id=part, no_dist=not dist.is_initialized())
     _wait()
     if _rank() == 0:
+        (part / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
         write_sums(part)
         if path.exists():
             # Without it, the old one is all there is until the new one has its place.
@@ -57,12 +61,13 @@ def save_checkpoint(path: str | Path, state: dict[str, Tensor]) -> None:
     _wait()
 
 
-def load_checkpoint(path: str | Path, state: State) -> None:
+def load_checkpoint(path: str | Path, state: State) -> dict[str, Any]:
     """Read a checkpoint into a state.
 
     path (Union[str, Path]): The folder.
     state (dict[str, Union[Tensor, MomentShards]]): What this process has by name; together, the processes have every
         name.
+    RETURNS (dict[str, Any]): The settings that were saved with it.
     RAISES (ValueError): S725 when files are missing or damaged, S726 when names or shapes are others; then no process
         has changed anything.
     """
@@ -84,6 +89,7 @@ def load_checkpoint(path: str | Path, state: State) -> None:
         parts = _parts(metadata, shards)
         for name, value in shards.items():
             value.load(parts[name], partial(_read_parts, path, metadata, name))
+    return json.loads((path / SETTINGS).read_text(encoding="utf-8"))
 
 
 def in_tensors(state: State) -> dict[str, Tensor]:

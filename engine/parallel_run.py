@@ -5,7 +5,9 @@ Stages run on `torch.distributed.pipelining`, the data dimension on `fully_shard
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from torch.optim import AdamW, Optimizer
 from torch.utils._pytree import tree_unflatten
 
 from ..errors import Errors
+from .byte_sizes import parse_size
 from .graph_costs import Machine, Unit
 from .parallel_checkpoint import State, in_tensors, load_checkpoint, named_state, save_checkpoint
 from .parallel_plan import Degrees, ParallelPlan, Planner
@@ -28,6 +31,8 @@ from .tied_gradients import TiedGradients
 
 Loss = Callable[[Any, Tensor], Tensor]
 _AXES = ("pipeline", "data", "tensor")
+# Settings of an optimizer that a checkpoint keeps.
+_PLAIN = (bool, int, float, str, tuple)
 
 
 def parallelize(
@@ -36,13 +41,14 @@ def parallelize(
     loss: Loss,
     *,
     micro_batches: int = 4,
-    budget: float = float("inf"),
+    budget: float | str = float("inf"),
     degrees: Degrees = (None, None, None),
     schedule: str | None = None,
     optimizer: Callable[[Iterable[Any]], Optimizer] = AdamW,
     machine: Machine | None = None,
     rules: tuple[TensorRule, ...] = RULES,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
+    seed: int = 0,
 ) -> ParallelTrainer:
     """Plan the training of a model on the processes of `torch.distributed`, or on this one alone, and set it up.
 
@@ -52,21 +58,27 @@ def parallelize(
     inputs (tuple[Tensor, ...]): Of a whole batch, all with its rows first; only shapes and types are read.
     loss (Callable): Of the model's output and the targets of some rows, their mean.
     micro_batches (int): Parts of the batch of a data rank.
-    budget (float): Bytes that a process may hold.
+    budget (Union[float, str]): Bytes that a process may hold, such as 40e9 or "40GB".
     degrees (tuple): Data, tensor and pipeline degree, None for what may be chosen.
     schedule (Optional[str]): One of `schedules.SCHEDULES`; the fastest when None.
     optimizer (Callable): Makes the optimizer of groups of parameters: `Adapprox`, or one whose state is tensors
         of shapes that stay.
     machine (Optional[Machine]): What times are computed for.
     rules (tuple[TensorRule, ...]): Rules of tensor parallelism.
-    device (Union[str, torch.device]): Where this process computes.
+    device (Optional[Union[str, torch.device]]): Where this process computes; by default its GPU if the processes speak
+        by NCCL, else the CPU.
+    seed (int): Seed of dropout and the like: with the same degrees, a resumed training has the same.
     RETURNS (ParallelTrainer): What trains it.
     RAISES (ValueError): As `Planner.choose` does, before anything is set up.
     """
     world = dist.get_world_size() if dist.is_initialized() else 1
-    planner = Planner(model, inputs, micro_batches=micro_batches, budget=budget, machine=machine, rules=rules)
+    size = parse_size(budget) if isinstance(budget, str) else budget
+    planner = Planner(model, inputs, micro_batches=micro_batches, budget=size, machine=machine, rules=rules)
     plan = planner.choose(world, degrees, schedule)
-    return ParallelTrainer(model, planner, plan, loss, optimizer, torch.device(device))
+    if device is None:
+        by_nccl = dist.is_initialized() and "nccl" in dist.get_backend()
+        device = torch.device("cuda", torch.cuda.current_device()) if by_nccl else "cpu"
+    return ParallelTrainer(model, planner, plan, loss, optimizer, torch.device(device), seed)
 
 
 class ParallelTrainer:
@@ -82,6 +94,7 @@ class ParallelTrainer:
     loss (Callable): Of the model's output and the targets of some rows, their mean.
     optimizer (Callable): Makes the optimizer.
     device (torch.device): Where this process computes.
+    seed (int): Seed of dropout and the like.
     """
 
     def __init__(
@@ -92,6 +105,7 @@ class ParallelTrainer:
         loss: Loss,
         optimizer: Callable[[Iterable[Any]], Optimizer],
         device: torch.device,
+        seed: int = 0,
     ) -> None:
         traced, units = planner.units(plan)
         self.plan, self.device = plan, device
@@ -106,7 +120,7 @@ class ParallelTrainer:
         self.optimizer = optimizer(_groups(self.module.parameters()))
         self._runtime = build_runtime(plan, self.module, stage, self.mesh, self._loss) if plan.pipeline > 1 else None
         self._tied = TiedGradients(plan, units, self.mesh, stage, self.tensors())
-        self.steps = 0
+        self.steps, self._seed = 0, seed
 
     def step(self, inputs: Tensor | tuple[Tensor, ...], targets: Tensor) -> float:
         """Train on a batch: forward, backward, optimizer.
@@ -120,10 +134,11 @@ class ParallelTrainer:
         values = {f"input_{i}": self._own_rows(x) for i, x in enumerate(inputs)}
         values = {name: value for name, value in values.items() if name in self.module.inputs}
         targets = self._own_rows(targets)
-        if self._runtime:
-            losses = run_step(self._runtime, values, targets, last=self.module.is_last)
-        else:
-            losses = self._alone(values, targets)
+        with self._chance():
+            if self._runtime:
+                losses = run_step(self._runtime, values, targets, last=self.module.is_last)
+            else:
+                losses = self._alone(values, targets)
         self._tied.reduce()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -149,7 +164,10 @@ class ParallelTrainer:
 
         path (Union[str, Path]): The folder.
         """
-        save_checkpoint(path, self.state_dict())
+        # Its groups differ by how parameters are spread alone: the settings are the same.
+        (group, *_) = self.optimizer.param_groups
+        settings = {name: value for name, value in group.items() if isinstance(value, _PLAIN)}
+        save_checkpoint(path, self.state_dict(), {"steps": self.steps, "optimizer": settings})
 
     def load(self, path: str | Path) -> None:
         """Read a checkpoint of this model, written by any number of processes.
@@ -162,15 +180,27 @@ class ParallelTrainer:
             _fill(self.optimizer)
         state = self._state()
         try:
-            load_checkpoint(path, state)
+            settings = load_checkpoint(path, state)
         except ValueError:
             if fresh:
                 self.optimizer.state.clear()
             raise
-        self.steps = int(state["steps"])
+        self.steps = settings["steps"]
+        for group in self.optimizer.param_groups:
+            # JSON makes lists of tuples.
+            group |= {k: tuple(v) if isinstance(v, list) else v for k, v in settings["optimizer"].items() if k in group}
 
     def _state(self) -> State:
-        return named_state(self.tensors(), self.optimizer) | {"steps": torch.tensor(self.steps)}
+        return named_state(self.tensors(), self.optimizer)
+
+    @contextmanager
+    def _chance(self) -> Iterator[None]:
+        """Random numbers of a step: they follow from seed, step and place, and are the same in all tensor ranks."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            place = (self._seed, self.steps, self._place["data"], self._place["pipeline"])
+            torch.manual_seed(random.Random(repr(place)).getrandbits(63))
+            yield
 
     def _shard(self, units: tuple[Unit, ...], rules: tuple[TensorRule, ...]) -> None:
         """Split blocks over the tensor dimension and everything over the data dimension."""

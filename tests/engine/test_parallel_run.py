@@ -23,6 +23,7 @@ from parallel_model import (
     run_jobs,
 )
 from samarkand.engine import ParallelPlan, parallelize
+from samarkand.engine.parallel_run import ParallelTrainer
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +156,35 @@ def test_a_failed_save_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     trainer.save(tmp_path / "saved")
     trainer.save(tmp_path / "saved")
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+def _with_dropout(**options: object) -> ParallelTrainer:
+    model = make_model()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.2
+    inputs = (torch.empty(ROWS, LENGTH, dtype=torch.long, device="meta"),)
+    return parallelize(model, inputs, mean_loss, optimizer=make_optimizer, **options)
+
+
+def _steps(trainer: ParallelTrainer, until: int) -> list[float]:
+    losses = []
+    for inputs, targets in batches()[trainer.steps : until]:
+        losses.append(trainer.step(inputs, targets))
+        for group in trainer.optimizer.param_groups:
+            group["lr"] *= 0.7
+    return losses
+
+
+def test_a_resume_has_the_same_dropout_and_the_same_learning_rate(tmp_path):
+    expected = _steps(_with_dropout(), 6)
+    assert _steps(_with_dropout(seed=1), 6) != expected
+    first = _with_dropout(budget="1GiB")
+    torch.manual_seed(123)
+    state = torch.get_rng_state()
+    losses = _steps(first, 3)
+    assert torch.equal(torch.get_rng_state(), state)
+    first.save(tmp_path / "saved")
+    again = _with_dropout()
+    again.load(tmp_path / "saved")
+    assert losses + _steps(again, 6) == expected
