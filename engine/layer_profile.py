@@ -250,10 +250,6 @@ def _leaf(tensor: Tensor) -> Tensor:
     return tensor.detach().requires_grad_(tensor.requires_grad)
 
 
-def _is(value: Any, key: int) -> bool:
-    return isinstance(value, Tensor) and value.untyped_storage()._cdata == key
-
-
 def _same(tensor: Tensor) -> Tensor:
     return tensor
 

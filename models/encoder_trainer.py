@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ class EncoderTrainer:
         """
         state = read_state(path, ("step", "seconds", "curve", "settings", "position", "text"))
         changed = _differences(state["settings"], asdict(self.settings))
-        changed += [] if state["text"] == self._text() else ["data"]
+        changed += [] if state["text"] == self._text else ["data"]
         if changed:
             raise ValueError(Errors.S742.format(path=path, keys=", ".join(changed)))
         load_checkpoint(path, self.model, self.optimizer)
@@ -127,7 +128,7 @@ class EncoderTrainer:
         if self.ranks.is_first:
             state = {"step": self.step, "seconds": self.seconds, "curve": self.curve}
             state |= {"settings": asdict(self.settings), "position": self.sampler.state()}
-            state["text"] = self._text()
+            state["text"] = self._text
             keep = self.settings.training.keep
             save_checkpoint(self.output / "checkpoints", self.step, self.model, self.optimizer, state, keep=keep)
 
@@ -232,6 +233,7 @@ class EncoderTrainer:
         return_free_memory()
         return torch.stack([ranks.sum(total), norm])
 
+    @cached_property
     def _text(self) -> str:
         """What tells prepared text from other text."""
         vocabulary = zlib.crc32(self.tokenizer.to_str().encode())
