@@ -9,13 +9,13 @@ with 4 micro-batches a stage, on the devices of `Machine()`; naive is as many la
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from options import benchmark_parser
+from parallel_model import STEPS, reference_losses, run_jobs
 from results_file import row, show, write_rows
 from samarkand.engine.graph_costs import Machine, Unit, find_units
 from samarkand.engine.graph_trace import trace
@@ -23,7 +23,6 @@ from samarkand.engine.partition import Memory, Partition, naive_bounds, partitio
 from samarkand.engine.schedules import SCHEDULES, build_schedule
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "engine"))
 OURS, NAIVE = "samarkand/parallelize", "equal layers"
 WIDTH, LENGTH, PIECES, ROWS = 1024, 1024, 32_000, 2
 BUDGET = 6e9
@@ -116,8 +115,6 @@ def trained(name: str) -> dict[str, Any]:
     name (str): A key of `RUNS`.
     RETURNS (dict): Row: the greatest difference from plain training.
     """
-    from parallel_model import STEPS, reference_losses, run_jobs
-
     world, options = RUNS[name]
     with tempfile.TemporaryDirectory() as folder:
         losses, _, codes = run_jobs(Path(folder) / "run", world, [{"options": options}])

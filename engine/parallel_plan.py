@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
@@ -60,21 +59,6 @@ class ParallelPlan:
     def world(self) -> int:
         """RETURNS (int): The number of processes."""
         return self.data * self.tensor * self.pipeline
-
-    def to_json(self) -> str:
-        """RETURNS (str): The plan as JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> ParallelPlan:
-        """Read a plan.
-
-        text (str): Of `to_json`.
-        RETURNS (ParallelPlan): The plan.
-        """
-        return cls(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()}
-        )
 
     def __str__(self) -> str:
         lines = [

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from parallel_model import LENGTH, ROWS, TinyModel
-from samarkand.engine import ParallelPlan
 from samarkand.engine.graph_costs import Machine
 from samarkand.engine.parallel_plan import Planner
 from samarkand.engine.tensor_rules import matching_rules
@@ -23,9 +22,8 @@ def _planner(model: nn.Module | None = None, **options: Any) -> Planner:
     return Planner(model or TinyModel(), (torch.empty(ROWS, LENGTH, dtype=torch.long, device="meta"),), **options)
 
 
-def test_a_plan_survives_json_and_prints_its_stages():
+def test_a_plan_prints_its_stages():
     plan = _planner().choose(4, (2, 1, 2))
-    assert ParallelPlan.from_json(plan.to_json()) == plan
     assert (plan.data, plan.tensor, plan.pipeline, plan.world) == (2, 1, 2, 4)
     lines = str(plan).splitlines()
     assert lines[0].startswith("data 2 x tensor 1 x pipeline 2, 4 micro-batches")

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -97,7 +98,9 @@ def do_job(job: dict[str, Any]) -> tuple[ParallelTrainer, list[float]]:
     return trainer, losses
 
 
-def run_jobs(folder: Path, world: int, jobs: list[dict[str, Any]]) -> tuple[list[list[float]], list[str], list[int]]:
+def run_jobs(
+    folder: Path, world: int, jobs: list[dict[str, Any]]
+) -> tuple[list[list[float]], list[dict[str, Any]], list[int]]:
     """Do jobs in new processes: losses and plans of each job, and how the processes ended."""
     codes = run_processes(folder, world, _do_jobs, folder, jobs)
     lines = (folder / "results").read_text().splitlines() if (folder / "results").exists() else []
@@ -136,4 +139,4 @@ def _do_jobs(folder: Path, jobs: list[dict[str, Any]]) -> None:
         trainer, losses = do_job(job)
         if dist.get_rank() == 0:
             with open(folder / "results", "a", encoding="utf-8") as file:
-                file.write(json.dumps({"losses": losses, "plan": trainer.plan.to_json()}) + "\n")
+                file.write(json.dumps({"losses": losses, "plan": asdict(trainer.plan)}) + "\n")
