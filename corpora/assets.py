@@ -23,7 +23,7 @@ from urllib.request import urlopen
 import typer
 
 from ..errors import Errors
-from .files import replace_file
+from ..replacing import replace_file
 from .records import write_records
 from .sources import read_source
 

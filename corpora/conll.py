@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Errors, SamarkandWarning, Warnings
-from .files import create_text, numbered_lines, replace_file
+from ..replacing import replace_file
+from .files import create_text, numbered_lines
 from .tags import SCHEMES, is_tag, nested_tags_to_spans, spans_to_tags, tags_to_spans
 
 __all__ = ["read_conll", "write_conll"]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import Errors
+from ..replacing import replace_file
 from .alignment import SpanReport
-from .files import replace_file, stem_suffix
+from .files import stem_suffix
 from .records import FORMATS, StrPath, read_records, write_records
 
 if TYPE_CHECKING:

@@ -1,12 +1,10 @@
-"""Opening corpus files, plain or compressed, and replacing them whole."""
+"""Opening corpus files, plain or compressed."""
 
 from __future__ import annotations
 
 import gzip
 import lzma
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
@@ -14,7 +12,7 @@ from typing import TextIO
 from ..compression import COMPRESSIONS, damage_errors, open_compressed
 from ..errors import Errors
 
-__all__ = ["create_text", "numbered_lines", "replace_file", "stem_suffix"]
+__all__ = ["create_text", "numbered_lines", "stem_suffix"]
 
 
 def stem_suffix(path: Path) -> str:
@@ -66,19 +64,3 @@ def create_text(path: Path) -> TextIO:
 
         return zstandard.open(path, "wt", encoding="utf-8", newline="\n")
     return path.open("w", encoding="utf-8", newline="\n")
-
-
-@contextmanager
-def replace_file(path: Path) -> Iterator[Path]:
-    """Write a file aside and move it into place when the block ends well.
-
-    path (Path): The file to be; its folder is made.
-    YIELDS (Path): Where to write, with the same suffixes.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..errors import Errors
+from ..replacing import replace_file
 from .conll import read_conll, write_conll
-from .files import create_text, numbered_lines, replace_file, stem_suffix
+from .files import create_text, numbered_lines, stem_suffix
 
 __all__ = ["Record", "find_files", "read_records", "rename_labels", "write_records"]
 

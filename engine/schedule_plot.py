@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from ..replacing import replace_file
 from .recompute_simulator import COMPUTE, Event
 
 WIDTH, LEFT, ROW, AXIS = 960, 110, 22, 44
@@ -90,7 +91,5 @@ def _write(parts: Sequence[str], height: int, path: Path) -> None:
     size = f'width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">'
     text = "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *parts, "</svg>\n"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".tmp")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    with replace_file(path) as aside:
+        aside.write_text(text, encoding="utf-8")

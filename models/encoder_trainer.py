@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import zlib
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from ..engine import Adapprox
 from ..errors import Errors, first_line
+from ..replacing import replace_file
 from .checkpoints import checkpoints, load_checkpoint, read_state, save_checkpoint
 from .encoder_result import save_result
 from .encoder_settings import EncoderSettings
@@ -308,9 +308,8 @@ def _differences(old: Any, new: Any, key: str = "") -> list[str]:
 
 def _write_lines(path: Path, rows: list[Row]) -> None:
     """Lines that a killed training logged after its last checkpoint go."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    os.replace(temporary, path)
+    with replace_file(path) as aside:
+        aside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def _peak_memory() -> int:

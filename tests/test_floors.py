@@ -9,7 +9,7 @@ import pytest
 import samarkand
 
 ROOT = Path(samarkand.__file__).parent
-GROUND = {"errors", "compression", "language_scripts"}
+GROUND = {"errors", "compression", "language_scripts", "replacing"}
 # What each floor may import, beside itself and the ground. `corpora` stands beside `pipeline`, and imports nothing of
 # it: the command line is its only door there, and it tokenizes with `samarkand.blank`.
 BELOW = {
