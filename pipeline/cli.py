@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,12 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import DEFAULT_PIPELINE, __version__
-from ..errors import SamarkandWarning, is_coded, is_expected, spoken
-
-FAILED = 1
-USAGE = 2
-QUARANTINED = 3
-INTERRUPTED = 130
+from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, is_first_rank, on_stderr, reported
 
 app = typer.Typer(
     name="samarkand",
@@ -69,7 +60,6 @@ def _options(
 
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="Bundled pipeline, folder or installed package.")]
 GpuOption = Annotated[int, typer.Option("--gpu-id", "-g", help="GPU to use; -1 for the CPU.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command("annotate")
@@ -105,7 +95,7 @@ def annotate_cli(
     Exit status: 0 all was annotated; 1 failed; 2 refused, nothing was changed; 3 done, but some records are in
     quarantine.jsonl; 130 interrupted.
     """
-    with _reported():
+    with reported():
         from .annotate import annotate
 
         summary = annotate(
@@ -135,7 +125,7 @@ def demo_cli(
     model: ModelOption = DEFAULT_PIPELINE,
 ) -> None:
     """Annotate the bundled samples, and show the entities as a table and as a page."""
-    with _reported():
+    with reported():
         from .demo import demo
 
         demo(output, model=model)
@@ -144,7 +134,7 @@ def demo_cli(
 @app.command("info")
 def info_cli(as_json: JsonOption = False) -> None:
     """Show versions, bundled pipelines and devices."""
-    with _reported():
+    with reported():
         from .info import info
 
         facts = info()
@@ -152,7 +142,6 @@ def info_cli(as_json: JsonOption = False) -> None:
 
 
 ConfigArgument = Annotated[Path, typer.Argument(help="TOML file with the recipe.", show_default=False)]
-OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 @app.command("prepare-text", context_settings=OVERRIDES)
@@ -166,7 +155,7 @@ def prepare_text_cli(
 
     Any setting of the recipe can be given after it: --vocabulary.size 16000.
     """
-    with _reported("nothing was written"):
+    with reported("nothing was written"):
         from ..corpora.prepare_text import describe, prepare_text
 
         report = prepare_text(config, context.args, force=force)
@@ -184,59 +173,12 @@ def train_encoder_cli(
 
     Any setting of the recipe can be given after it: --schedule.steps 1000.
     """
-    with _reported("go on with --resume"):
+    with reported("go on with --resume"):
         from ..models.train_encoder import describe, train_encoder
 
-        row = train_encoder(config, context.args, resume=resume, report=_on_stderr(describe))
-    if as_json and _is_first_rank():
+        row = train_encoder(config, context.args, resume=resume, report=on_stderr(describe))
+    if as_json and is_first_rank():
         typer.echo(json.dumps(row))
-
-
-def _on_stderr(describe: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], None]:
-    return lambda row: typer.echo(describe(row), err=True)
-
-
-def _is_first_rank() -> bool:
-    """Whether this process speaks for all that torchrun started: each of them meets the same errors."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-@contextmanager
-def _reported(interrupted: str = "files that were complete are kept, see run.json") -> Iterator[None]:
-    """Give errors and warnings one line on standard error, and the exit status that belongs to them.
-
-    interrupted (str): What an interrupted command leaves.
-    YIELDS (None)
-    """
-    from .sources import UsageError
-
-    with warnings.catch_warnings():
-        show = warnings.showwarning
-
-        def show_short(message: Any, category: type[Warning], *place: Any) -> None:
-            if issubclass(category, SamarkandWarning):
-                typer.echo(f"warning: {message}", err=True)
-            else:
-                show(message, category, *place)
-
-        warnings.showwarning = show_short
-        try:
-            yield
-        except UsageError as error:
-            _fail(error, USAGE)
-        except (OSError, ValueError, RuntimeError) as error:
-            if not is_expected(error):
-                raise
-            _fail(error, FAILED)
-        except KeyboardInterrupt:
-            typer.echo(f"interrupted: {interrupted}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-
-
-def _fail(error: Exception, status: int) -> None:
-    if _is_first_rank() or not is_coded(error):
-        typer.echo(f"error: {spoken(error)}", err=True)
-    raise typer.Exit(status) from None
 
 
 def _in_words(summary: dict[str, Any], output: Path) -> str:
