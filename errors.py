@@ -4,7 +4,7 @@
 `warnings.warn(..., SamarkandWarning)`. A message says what is wrong, where, and the mend.
 
 Code ranges: S0 package, S1 text, S2 corpora, S3 encoders, S4 RICON, S5 annotation and command line,
-S7 engine.
+S7 engine, S8 sentence vectors and retrieval.
 """
 
 from __future__ import annotations
@@ -310,6 +310,9 @@ class Errors(metaclass=_Coded):
     S741 = "{path} holds a training already. Pass --resume to go on with it, or set another output."
     S742 = "The checkpoint {path} was made with other settings: {keys}. Resume with the same ones, or start anew."
     S743 = "No document is left of the text: {reasons}. Mend cleaning, or the languages of text.sources."
+
+    S800 = "{name} cannot be loaded as a sentence encoder: {why}. Pass a folder, or a name on the hub when online."
+    S801 = "Pooling {pooling} is unknown. Known: {known}."
 
 
 class Warnings(metaclass=_Coded):

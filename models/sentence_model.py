@@ -1,0 +1,142 @@
+"""Sentence encoders as one thing to call: texts in, an array of vectors out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+
+from ..errors import Errors, first_line
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+POOLINGS = ("mean", "cls", "weighted", "first-last")
+
+
+class SentenceModel(Protocol):
+    """What evaluation, whitening and retrieval need of an encoder."""
+
+    @property
+    def width(self) -> int:
+        """Width of a vector."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells encoders apart: vectors of one fingerprint can be compared."""
+
+    def encode(self, texts: Sequence[str], *, batch_size: int = 64, progress: bool = False) -> np.ndarray:
+        """Vectors of texts.
+
+        texts (Sequence[str]): The texts; a blank one has a vector of zeros.
+        batch_size (int): Texts encoded at once.
+        progress (bool): Show a bar.
+        RETURNS (np.ndarray): Shape (len(texts), width), float32.
+        """
+
+
+class SentenceTransformerModel:
+    """A model of `sentence-transformers` as a `SentenceModel`.
+
+    model (SentenceTransformer): The model.
+    """
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        self.model = model.eval()
+        self._fingerprint: str | None = None
+
+    @property
+    def width(self) -> int:
+        """Width of a vector."""
+        return int(self.model.get_embedding_dimension())
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the weights, and of the modules in their order."""
+        if self._fingerprint is None:
+            names = [_describe(module) for module in self.model]
+            self._fingerprint = weights_fingerprint(self.model.state_dict(), *names)
+        return self._fingerprint
+
+    def encode(self, texts: Sequence[str], *, batch_size: int = 64, progress: bool = False) -> np.ndarray:
+        """Vectors of texts.
+
+        texts (Sequence[str]): The texts; a blank one has a vector of zeros.
+        batch_size (int): Texts encoded at once.
+        progress (bool): Show a bar.
+        RETURNS (np.ndarray): Shape (len(texts), width), float32.
+        """
+        vectors = np.zeros((len(texts), self.width), dtype=np.float32)
+        filled = [i for i, text in enumerate(texts) if text.strip()]
+        if filled:
+            vectors[filled] = self.model.encode(
+                [texts[i] for i in filled], batch_size=batch_size, show_progress_bar=progress, convert_to_numpy=True
+            )
+        return vectors
+
+
+def load_sentence_model(
+    name: str | Path, *, pooling: str | None = None, device: str | None = None, max_length: int | None = None
+) -> SentenceTransformerModel:
+    """Load a model of `sentence-transformers`, or any encoder of `transformers`, by name or folder.
+
+    name (str | Path): Name on the hub, or folder. Code that comes with a model is never run.
+    pooling (Optional[str]): One of `POOLINGS`, instead of the modules that follow the encoder; None keeps them, or
+        takes the mean where there are none.
+    device (Optional[str]): Such as "cuda"; None for a GPU where there is one.
+    max_length (Optional[int]): Pieces of a text that are read; None for what the model says.
+    RETURNS (SentenceTransformerModel): The model.
+    RAISES (ValueError): If the pooling is unknown, or nothing can be loaded.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    if pooling is not None and pooling not in POOLINGS:
+        raise ValueError(Errors.S801.format(pooling=pooling, known=", ".join(POOLINGS)))
+    try:
+        model = SentenceTransformer(str(name), device=device, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(Errors.S800.format(name=name, why=first_line(error))) from error
+    if pooling is not None:
+        model = SentenceTransformer(modules=_pooled(model, pooling), device=device)
+    if max_length is not None:
+        model.max_seq_length = max_length
+    return SentenceTransformerModel(model)
+
+
+def weights_fingerprint(weights: Mapping[str, torch.Tensor], *about: str) -> str:
+    """Sixteen characters that tell weights apart.
+
+    weights (Mapping[str, torch.Tensor]): Tensors by name.
+    about (str): What else makes a difference.
+    RETURNS (str): The fingerprint.
+    """
+    digest = hashlib.sha256("\n".join(about).encode())
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _pooled(model: SentenceTransformer, pooling: str) -> list[torch.nn.Module]:
+    """The encoder of a model under another pooling."""
+    from sentence_transformers.sentence_transformer.modules import Pooling, WeightedLayerPooling
+
+    encoder = model[0]
+    width = encoder.get_embedding_dimension()
+    if pooling != "first-last":
+        return [encoder, Pooling(width, pooling_mode={"weighted": "weightedmean"}.get(pooling, pooling))]
+    # The outputs of the first block and the last, not of the embeddings (BERT-whitening, arXiv 2103.15316).
+    encoder.model.config.output_hidden_states = True
+    blocks = encoder.model.config.num_hidden_layers
+    weights = torch.nn.Parameter(torch.tensor([1.0] + [0.0] * (blocks - 2) + [1.0] * (blocks > 1)))
+    layers = WeightedLayerPooling(width, num_hidden_layers=blocks, layer_start=1, layer_weights=weights)
+    return [encoder, layers, Pooling(width, pooling_mode="mean")]
+
+
+def _describe(module: torch.nn.Module) -> str:
+    config = module.get_config_dict() if hasattr(module, "get_config_dict") else {}
+    return f"{type(module).__name__} {config}"

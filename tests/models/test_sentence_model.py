@@ -1,0 +1,89 @@
+"""Sentence encoders: poolings, blank texts, fingerprints, saving."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from samarkand.models.sentence_model import POOLINGS, load_sentence_model
+from sentence_checkpoints import WIDTH, make_encoder_folder
+from sentence_transformers import SentenceTransformer
+
+TEXTS = ["the cat sat", "a dog ran in the park.", "猫"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_encoder_folder(tmp_path_factory.mktemp("encoder"))
+
+
+def by_hand(folder: str, text: str, pooling: str) -> np.ndarray:
+    """One text, nothing padded, and the pooling written out."""
+    model = SentenceTransformer(folder)[0]
+    features = model.tokenizer(text, return_tensors="pt")
+    model.model.eval()
+    with torch.no_grad():
+        layers = model.model(**features, output_hidden_states=True).hidden_states
+    last = layers[-1][0]
+    if pooling == "cls":
+        return last[0].numpy()
+    if pooling == "mean":
+        return last.mean(0).numpy()
+    if pooling == "first-last":
+        return ((layers[1][0] + last) / 2).mean(0).numpy()
+    weights = torch.arange(1, len(last) + 1)[:, None]
+    return ((last * weights).sum(0) / weights.sum()).numpy()
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_pooling_is_what_its_name_says(folder, pooling):
+    vectors = load_sentence_model(folder, pooling=pooling).encode(TEXTS)
+    for text, vector in zip(TEXTS, vectors):
+        np.testing.assert_allclose(vector, by_hand(folder, text, pooling), atol=1e-5)
+
+
+def test_an_encoder_alone_takes_the_mean(folder):
+    model = load_sentence_model(folder)
+    assert model.width == WIDTH
+    np.testing.assert_allclose(model.encode(TEXTS), load_sentence_model(folder, pooling="mean").encode(TEXTS))
+
+
+def test_a_vector_does_not_know_its_batch(folder):
+    model = load_sentence_model(folder)
+    alone = np.concatenate([model.encode([text]) for text in TEXTS])
+    np.testing.assert_allclose(model.encode(TEXTS), alone, atol=1e-5)
+
+
+def test_blank_texts_are_zeros(folder):
+    vectors = load_sentence_model(folder).encode(["", " \n", "the cat"])
+    assert not vectors[:2].any()
+    assert vectors[2].any()
+    assert load_sentence_model(folder).encode([]).shape == (0, WIDTH)
+
+
+def test_fingerprints_tell_encoders_apart(folder, tmp_path):
+    models = [load_sentence_model(folder, pooling=pooling) for pooling in POOLINGS]
+    models.append(load_sentence_model(make_encoder_folder(tmp_path, seed=1)))
+    assert len({model.fingerprint for model in models}) == len(models)
+    assert load_sentence_model(folder).fingerprint == load_sentence_model(folder).fingerprint
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_saving_keeps_the_vectors(folder, tmp_path, pooling):
+    model = load_sentence_model(folder, pooling=pooling)
+    model.model.save(str(tmp_path))
+    loaded = load_sentence_model(tmp_path)
+    assert loaded.fingerprint == model.fingerprint
+    np.testing.assert_array_equal(loaded.encode(TEXTS), model.encode(TEXTS))
+
+
+def test_long_texts_can_be_cut(folder):
+    model = load_sentence_model(folder, max_length=4)
+    np.testing.assert_allclose(model.encode(["the cat sat on a mat"]), model.encode(["the cat"]), atol=1e-6)
+
+
+def test_what_cannot_be_loaded_is_told(tmp_path):
+    with pytest.raises(ValueError, match="S800"):
+        load_sentence_model(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="S801"):
+        load_sentence_model(tmp_path, pooling="best")
