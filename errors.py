@@ -313,6 +313,69 @@ class Errors(metaclass=_Coded):
 
     S800 = "{name} cannot be loaded as a sentence encoder: {why}. Pass a folder, or a name on the hub when online."
     S801 = "Pooling {pooling} is unknown. Known: {known}."
+    S802 = "{name} is to encode sentences, but none are set. Add a sentencizer or parser before it, or drop the unit."
+    S803 = "The document {text!r} has no sentence vectors. Run a pipeline with a sentence_encoder on it."
+    S804 = "The span {text!r} has no vector. Add its group to the units of sentence_encoder: sents, ents or a span key."
+    S805 = "The pooling weighted knows no words yet. Initialize the pipeline with documents first."
+    S806 = "The sentence encoder holds a file outside its folder: {path}. The pipeline is damaged; get it anew."
+    S807 = "Vectors of {first} and {second} dimensions cannot be compared. Encode both with the same pipeline."
+    S808 = "The pipe whitens its vectors already. Fit on one that does not."
+    S820 = "No search index in {path}: {reason}. Make one with `samarkand index`, or name its folder."
+    S821 = "{path} holds a search index already. Add to it (--add), remove it, or name another folder."
+    S822 = "The search index {path} is of format {found}, and this samarkand knows formats up to {known}. Upgrade it."
+    S823 = "The search index {path} is damaged: {reason}. Restore it from a copy, or index the corpus again."
+    S824 = "Vectors for a search index have the shape (n, {width}) and finite numbers, not {found}."
+    S825 = "The records cannot be added: {reason}. Nothing was changed."
+    S826 = "The search index {path} cannot be written to: {reason}. Nothing was changed. Make room, or mend its rights."
+    S827 = "{n} ids {there} in the search index {path}: {ids}. Nothing was changed: add new ids, update known ones."
+    S828 = "Another process is writing to the search index {path}, and {seconds:g} s were too short. Try again later."
+    S829 = (
+        "No search index of vectors of {width} numbers is called {factory!r}: {reason}. Use auto, Flat, HNSW32, or "
+        "such as IVF4096,Flat and OPQ64_256,IVF4096,PQ64np."
+    )
+    S830 = "FAISS cannot search on a GPU here: {reason}. Install samarkand[gpu], or leave out gpu=True."
+    S831 = (
+        "The search index {path} was made with {encoder} (fingerprint {known}), and these vectors come from an encoder "
+        "with the fingerprint {found}. Use the one that it was made with, or index the corpus again."
+    )
+    S832 = "The filter {found!r} cannot be used: {reason}. Write such as {{'lang': 'ar', 'year': {{'>=': 2020}}}}."
+    S833 = "{name} has no index. Set index in its config, or call load_index with the folder of one."
+    S834 = "{name} finds no vector of {text!r}. Put a pipe before it that sets one, such as sentence_encoder."
+    S835 = "Bad value for {name}: {value!r}. It has to be {expected}."
+    S836 = "The pipeline {name} has no sentence_encoder (its pipes: {pipes}). Add one, or pass a sentence encoder."
+    S837 = "The text cannot be encoded: {reason}."
+    S838 = "The record cannot be indexed: {reason}"
+    S839 = "The search index {path} does not say which encoder it was made with. Name it with --model."
+    S810 = "The vectors have the shape {found} where (n, {width}) is needed. Pass vectors of one encoder, one a row."
+    S811 = "Vector {row} of the block, counted from 0, is not finite. Leave it out, or mend the encoder."
+    S812 = "{dim} dimensions were asked for, but the vectors vary in {rank}. Lower dim, or set shrinkage or a floor."
+    S813 = "There is no text to fit on in {inputs}: {reasons}. Name other files, or their field with --text-field."
+    S814 = "Whitening needs two different vectors or more; there are {count} vectors in all. Fit it on more text."
+    S815 = "{path} is no whitening map, or damaged: {why}. Write it anew with samarkand whiten."
+    S816 = "The whitening map was fitted on vectors of the encoder {found}, not of {wanted}. Fit it for this encoder."
+    S817 = "{path} holds files that samarkand whiten did not write, and is not replaced. Choose another --output."
+    S840 = (
+        "No corpora in {folder}. Set SAMARKAND_DATA or pass --data with the folder that holds sts/ and parallel/, "
+        "or take the built-in sentences with --set samples."
+    )
+    S841 = "The file {path} is missing. Put it there, or leave its set out."
+    S842 = "{path}, line {line}: {reason}. Mend the line, or get the file again."
+    S843 = "There is no set {name!r}. Known: {known}."
+    S844 = (
+        "{path}: {first} has {found} sentences and {second} has {expected}, and they have to be translations of one "
+        "another. Get the file again."
+    )
+    S845 = "Splits of MPTS in {folder} share {count} items, such as {example}. Get the files again."
+    S860 = "A table of shape {found} cannot be factorized into one of {own}. Take a student of the assistant's sizes."
+    S861 = "A student of {asked} is more than its assistant has: width {width}, {layers} layers. Ask for less."
+    S862 = "{path} holds no prepared pairs: {reason}. Run samarkand prepare-pairs again."
+    S863 = "A batch of {batch} cannot be shared by {world} processes. Set batch_size to a multiple of them."
+    S864 = (
+        "{path} cannot be an assistant: {reason}. Name a folder of a ModernBERT, such as samarkand train-encoder "
+        "writes, or none for random weights."
+    )
+    S865 = "{path} gives no texts to learn from: {reason}. Name a UTF-8 file with a text a line."
+    S866 = "Widths {dims} do not fit vectors of {width} dimensions. Set dims to numbers from 1 to {width}."
 
 
 class Warnings(metaclass=_Coded):
@@ -364,3 +427,9 @@ class Warnings(metaclass=_Coded):
         "uneven. Let only floating-point tensors with gradients pass from block to block, none of them changed in "
         "place, and compute all else from inputs and buffers."
     )
+    SW802 = "Similarity with a vector of zeros is 0. Blank texts have such vectors: see has_vector."
+    SW810 = (
+        "{dim} dimensions are kept, but the vectors vary in {rank}: the others are noise scaled up. Lower dim, set "
+        "shrinkage, or fit on more text."
+    )
+    SW820 = "{n} of {total} records have vectors of zeros and are never found. Look for blank texts among them."

@@ -63,19 +63,61 @@ class SentenceTransformerModel:
         return self._fingerprint
 
     def encode(self, texts: Sequence[str], *, batch_size: int = 64, progress: bool = False) -> np.ndarray:
-        """Vectors of texts.
+        """Vectors of texts. What is longer than the encoder reads is cut into parts, and their mean taken.
 
         texts (Sequence[str]): The texts; a blank one has a vector of zeros.
         batch_size (int): Texts encoded at once.
         progress (bool): Show a bar.
         RETURNS (np.ndarray): Shape (len(texts), width), float32.
         """
+        parts, owners, pieces = [], [], []
+        for i, text in enumerate(texts):
+            for part, size in self._parts(text):
+                parts.append(part)
+                owners.append(i)
+                pieces.append(size)
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)
-        filled = [i for i, text in enumerate(texts) if text.strip()]
-        if filled:
-            vectors[filled] = self.model.encode(
-                [texts[i] for i in filled], batch_size=batch_size, show_progress_bar=progress, convert_to_numpy=True
-            )
+        if not parts:
+            return vectors
+        found = self.model.encode(parts, batch_size=batch_size, show_progress_bar=progress, convert_to_numpy=True)
+        if len(parts) == len(set(owners)):
+            vectors[owners] = found
+            return vectors
+        return self._joined(vectors, found, np.array(owners), np.array(pieces))
+
+    def _parts(self, text: str) -> list[tuple[str, int]]:
+        """A text in parts that the encoder reads whole, each with its number of pieces where there are several."""
+        if not text.strip():
+            return []
+        longest = self.model.max_seq_length
+        # No text has more pieces than bytes: most need not be cut into pieces to know that they are short.
+        if longest is None or len(text.encode("utf-8", "replace")) <= longest - self._special:
+            return [(text, 1)]
+        found = self.model.tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
+        )["offset_mapping"]
+        room = longest - self._special
+        if len(found) <= room:
+            return [(text, 1)]
+        count = -(-len(found) // room)
+        cuts = [len(found) * k // count for k in range(count + 1)]
+        edges = [0, *(found[cut][0] for cut in cuts[1:-1]), len(text)]
+        parts = [(text[a:b], end - start) for a, b, start, end in zip(edges, edges[1:], cuts, cuts[1:])]
+        return [part for part in parts if part[0].strip()]
+
+    @property
+    def _special(self) -> int:
+        return int(self.model.tokenizer.num_special_tokens_to_add())
+
+    def _joined(self, vectors: np.ndarray, found: np.ndarray, owners: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+        """Means of the parts' vectors by their pieces, of length one where the model's own are."""
+        np.add.at(vectors, owners, found * pieces[:, None])
+        total = np.bincount(owners, weights=pieces, minlength=len(vectors))
+        several = np.bincount(owners, minlength=len(vectors)) > 1
+        vectors[total > 0] /= total[total > 0, None].astype(np.float32)
+        if type(self.model[-1]).__name__ == "Normalize":
+            norms = np.linalg.norm(vectors[several], axis=1, keepdims=True)
+            vectors[several] /= np.maximum(norms, 1e-12)
         return vectors
 
 
@@ -88,7 +130,7 @@ def load_sentence_model(
     pooling (Optional[str]): One of `POOLINGS`, instead of the modules that follow the encoder; None keeps them, or
         takes the mean where there are none.
     device (Optional[str]): Such as "cuda"; None for a GPU where there is one.
-    max_length (Optional[int]): Pieces of a text that are read; None for what the model says.
+    max_length (Optional[int]): Pieces that are read at once; None for what the model says.
     RETURNS (SentenceTransformerModel): The model.
     RAISES (ValueError): If the pooling is unknown, or nothing can be loaded.
     """

@@ -28,6 +28,18 @@ def load_settings(kind: type[T], path: Path, overrides: Sequence[str] = (), *, o
     RETURNS (T): The settings.
     RAISES (ValueError): S730 for no TOML, S731 for an unknown key, S732 for a value that does not fit.
     """
+    found = read_settings(path, overrides)
+    return build({key: value for key, value in found.items() if key not in others}, kind)
+
+
+def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a TOML file, and replace what is overridden.
+
+    path (Path): The file.
+    overrides (Sequence[str]): `--section.key value` pairs.
+    RETURNS (dict[str, Any]): Sections and keys as they stand.
+    RAISES (ValueError): S730 for no TOML, S731 and S732 for words that are no override.
+    """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
@@ -35,7 +47,7 @@ def load_settings(kind: type[T], path: Path, overrides: Sequence[str] = (), *, o
     for key, value in parse_overrides(overrides).items():
         section, _, name = key.rpartition(".")
         _section(found, section)[name] = value
-    return build({key: value for key, value in found.items() if key not in others}, kind)
+    return found
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:

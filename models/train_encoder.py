@@ -1,8 +1,10 @@
-"""Masked-LM pretraining of a transformer encoder.
+"""Training of an encoder: by masked words, or by one of the objectives for sentences.
 
 `python -m samarkand.models.train_encoder CONFIG [--resume] [--section.key value ...]`, plain or under `torchrun`,
 reads what `samarkand prepare-text CONFIG` wrote, and writes a folder that `transformers` and
-`samarkand.TransformerEncoder.v1` load. It needs torch, transformers, numpy and safetensors.
+`samarkand.TransformerEncoder.v1` load. It needs torch, transformers, numpy and safetensors. With
+`objective = "mirror"`, "contrastive" or "distill" in CONFIG it trains a sentence encoder, and needs
+sentence-transformers and datasets too.
 
 All chance comes from the seed and the number of the step, so that a training that was stopped and resumed takes
 the same steps as one that never was.
@@ -20,15 +22,17 @@ from .checkpoints import checkpoints
 from .encoder_settings import PREPARATION, EncoderSettings
 from .encoder_trainer import EncoderTrainer, Row
 from .process_group import joined_ranks
-from .settings import load_settings
+from .settings import load_settings, read_settings
+
+MASKED_LM = "masked-lm"
 
 
 def train_encoder(
     config: Path, overrides: Sequence[str] = (), *, resume: bool = False, report: Callable[[Row], None] | None = None
 ) -> Row:
-    """Pretrain an encoder.
+    """Train an encoder.
 
-    config (Path): TOML file of `EncoderSettings`.
+    config (Path): TOML file of `EncoderSettings`, or of the settings of its objective.
     overrides (Sequence[str]): `--section.key value` words.
     resume (bool): Whether to go on from the last checkpoint, if there is one.
     report (Optional[Callable]): Takes each line of the log, in the first rank.
@@ -37,6 +41,11 @@ def train_encoder(
         training from starting.
     RAISES (RuntimeError): S740 when the loss is no number any more.
     """
+    objective = read_settings(config, overrides).get("objective", MASKED_LM)
+    if objective != MASKED_LM:
+        from .train_sentences import train_sentences
+
+        return train_sentences(objective, config, overrides, resume=resume, report=report)
     settings = load_settings(EncoderSettings, config, overrides, others=PREPARATION)
     with joined_ranks() as ranks:
         output = Path(settings.output)
@@ -54,6 +63,9 @@ def train_encoder(
 
 def describe(row: Row) -> str:
     """RETURNS (str): A line of the log in words."""
+    if "stage" in row:
+        rounded = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()}
+        return ", ".join(f"{key} {value}" for key, value in rounded.items())
     parts = [f"step {row['step']:,}", f"loss {row['loss']:.4f}", f"{row['pieces'] / 1e6:,.1f} M pieces"]
     parts += [f"{row['pieces_per_second']:,} pieces/s", f"{row['memory_mb']:,} MB", f"{row['left']:,} s left"]
     parts += [f"{row['share_of_peak']:.1%} of peak"] if "share_of_peak" in row else []

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from samarkand.models.sentence_model import POOLINGS, load_sentence_model
 from sentence_checkpoints import WIDTH, make_encoder_folder
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize
 
 TEXTS = ["the cat sat", "a dog ran in the park.", "猫"]
 
@@ -15,6 +20,11 @@ TEXTS = ["the cat sat", "a dog ran in the park.", "猫"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return make_encoder_folder(tmp_path_factory.mktemp("encoder"))
+
+
+@cache
+def load_sentence_model_once(folder: str):
+    return load_sentence_model(folder)
 
 
 def by_hand(folder: str, text: str, pooling: str) -> np.ndarray:
@@ -77,9 +87,31 @@ def test_saving_keeps_the_vectors(folder, tmp_path, pooling):
     np.testing.assert_array_equal(loaded.encode(TEXTS), model.encode(TEXTS))
 
 
-def test_long_texts_can_be_cut(folder):
-    model = load_sentence_model(folder, max_length=4)
-    np.testing.assert_allclose(model.encode(["the cat sat on a mat"]), model.encode(["the cat"]), atol=1e-6)
+def test_long_texts_are_read_to_their_end(folder):
+    model = load_sentence_model(folder, max_length=6)  # four pieces beside [CLS] and [SEP]
+    first, second, whole = model.encode(["the cat sat", "on a mat", "the cat sat on a mat"])
+    np.testing.assert_allclose(whole, (first + second) / 2, atol=1e-5)
+    first, second, whole = model.encode(["the cat sat", " on a mat 狗", "the cat sat on a mat 狗"])
+    np.testing.assert_allclose(whole, (first * 3 + second * 4) / 7, atol=1e-5)
+
+
+def test_a_long_text_is_as_long_as_others_where_vectors_are_normalized(folder):
+    model = load_sentence_model(folder, max_length=6)
+    model.model.append(Normalize())
+    vectors = model.encode(["the cat sat on a mat", "the cat", " "])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 1, 0], atol=1e-6)
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="the cat猫قطs. \n😀é", max_size=80), st.integers(3, 9))
+def test_parts_make_up_the_text(folder, text, longest):
+    model = load_sentence_model_once(folder)
+    model.model.max_seq_length = longest
+    parts = model._parts(text)
+    joined = "".join(part for part, _ in parts)
+    assert joined.split() == text.split()
+    tokenizer = model.model.tokenizer
+    assert all(len(tokenizer(part, add_special_tokens=False)["input_ids"]) <= longest - 2 for part, _ in parts)
 
 
 def test_what_cannot_be_loaded_is_told(tmp_path):

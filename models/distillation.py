@@ -1,0 +1,208 @@
+"""Multi-stage distillation of a small cross-lingual sentence encoder (Ding et al. 2022, arXiv 2209.05869).
+
+A teacher that reads English teaches an assistant of many languages; the student takes over the assistant's embedding
+layer through a bottleneck, then its layers by running few of them several times, and at last learns from the teacher
+how sentences relate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import Errors, first_line
+from .checkpoints import replace_folder
+from .masked_lm import build_masked_lm
+from .process_group import Ranks
+from .recurrent_encoder import shrink
+from .sentence_losses import AssistantVectors, EmbeddingLoss, RelationLoss, TeacherTable, VectorLoss
+from .sentence_metrics import retrieval_accuracy
+from .sentence_model import load_sentence_model
+from .sentence_pairs import SentencePairs, draw_pairs
+from .sentence_settings import DistillationSettings, StepSettings
+from .sentence_stage import Report, Row, Stage, pooled_model
+from .teacher_table import teacher_table
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer
+    from transformers import ModernBertModel, PreTrainedTokenizerBase
+
+ENCODER = "encoder"
+
+
+class Distillation:
+    """A run of all stages in one rank.
+
+    settings (DistillationSettings): The recipe.
+    ranks (Ranks): This process among its fellows.
+    report (Optional[Report]): Takes lines of the log, in the first rank.
+    RAISES (ValueError): S862 for pairs that cannot be read, S800 for a teacher that cannot.
+    """
+
+    def __init__(self, settings: DistillationSettings, ranks: Ranks, report: Report | None = None) -> None:
+        self.settings, self.ranks, self.report = settings, ranks, report
+        self.output = Path(settings.output)
+        self.pairs = SentencePairs.load(Path(settings.pairs))
+        self.teacher = load_sentence_model(settings.teacher, device=str(ranks.device))
+        self.rows: list[Row] = []
+
+    def run(self) -> Row:
+        """Train all stages that are not done yet, and save the student.
+
+        RETURNS (Row): How well translations of held-out sentences are found after each stage, by language.
+        RAISES (RuntimeError): S740 when a loss is no number any more.
+        """
+        torch.manual_seed(self.settings.training.seed)
+        stages, teacher = self.settings.stages, TeacherTable(self._table())
+        assistant = self._stage("assistant", self._assistant, lambda model: VectorLoss(model, teacher))
+        student = self._stage(
+            "embedding", lambda: self._student(assistant), lambda model: EmbeddingLoss(model, assistant)
+        )
+        student = self._stage(
+            "recurrence", lambda: student, lambda model: VectorLoss(model, AssistantVectors(assistant))
+        )
+        form = self.settings.relation
+        student = self._stage("relation", lambda: student, lambda model: RelationLoss(model, teacher, form))
+        if self.ranks.is_first:
+            save_encoder(student, self.output / ENCODER)
+        self.ranks.wait()
+        return {"stages": {row["stage"]: row["held_out"] for row in self.rows}, "steps": _steps(stages)}
+
+    def _stage(
+        self,
+        name: str,
+        begin: Callable[[], SentenceTransformer],
+        loss: Callable[[SentenceTransformer], nn.Module],
+    ) -> SentenceTransformer:
+        """The model after a stage: trained now, or loaded if an earlier run was done with it."""
+        from sentence_transformers import SentenceTransformer
+
+        steps: StepSettings = getattr(self.settings.stages, name)
+        folder = self.output / name
+        if (folder / ENCODER).exists():
+            return SentenceTransformer(str(folder / ENCODER), device=str(self.ranks.device))
+        model = begin().to(self.ranks.device)
+        model.requires_grad_(True)
+        if steps.steps:
+            stage = Stage(name, folder, steps, self.settings.training, self.ranks, self.report)
+            stage.run(model, loss(model), self._data(steps, name))
+            if self.ranks.is_first:
+                _save(model, folder / ENCODER)
+            self.ranks.wait()
+        self._look(name, model)
+        return model
+
+    def _data(self, steps: StepSettings, name: str) -> Dataset:
+        seed = np.random.SeedSequence([self.settings.training.seed, *name.encode()]).generate_state(1)[0]
+        count = steps.steps * steps.batch_size
+        drawn = draw_pairs(np.array(self.pairs.train["lang"]), count, exponent=self.settings.exponent, seed=int(seed))
+        chosen = self.pairs.train.select(drawn).select_columns(["english", "other"])
+        return chosen.add_column("label", self._english[1][drawn])
+
+    @cached_property
+    def _english(self) -> tuple[list[str], np.ndarray]:
+        """English sentences once each, and of each pair which of them it is."""
+        numbers: dict[str, int] = {}
+        rows = [numbers.setdefault(text, len(numbers)) for text in self.pairs.train["english"]]
+        return list(numbers), np.array(rows, dtype=np.int64)
+
+    def _table(self) -> np.ndarray:
+        """The teacher's vectors of all English sentences; the first rank computes them."""
+        path = self.output / "teacher.npy"
+        self.output.mkdir(parents=True, exist_ok=True)
+        if not self.ranks.is_first:
+            self.ranks.wait()
+        table = teacher_table(self.teacher, self._english[0], path, self._report_table)
+        if self.ranks.is_first:
+            self.ranks.wait()
+        return table
+
+    def _report_table(self, done: int, total: int) -> None:
+        if self.report and self.ranks.is_first:
+            self.report({"stage": "teacher", "step": done, "steps": total})
+
+    def _assistant(self) -> SentenceTransformer:
+        settings = self.settings.assistant
+        encoder, tokenizer = (
+            load_encoder(settings.encoder) if settings.encoder else (self._random_encoder(), self.pairs.tokenizer)
+        )
+        return self._pooled(encoder, tokenizer, "assistant")
+
+    def _random_encoder(self) -> ModernBertModel:
+        vocabulary, length = len(self.pairs.tokenizer), self.settings.training.max_length
+        return build_masked_lm(self.settings.assistant.shape, vocabulary=vocabulary, length=length).model
+
+    def _student(self, assistant: SentenceTransformer) -> SentenceTransformer:
+        sizes = self.settings.student
+        encoder = shrink(
+            assistant[0].model, embedding_size=sizes.embedding_size, layers=sizes.layers, repeats=sizes.repeats
+        )
+        student = self._pooled(encoder, assistant.tokenizer, "student")
+        student[-1].load_state_dict(assistant[-1].state_dict())
+        return student
+
+    def _pooled(self, encoder: nn.Module, tokenizer: PreTrainedTokenizerBase, name: str) -> SentenceTransformer:
+        folder = self.output / f"{name}.initial.{self.ranks.rank}"
+        length = self.settings.training.max_length
+        return pooled_model(encoder, tokenizer, folder, width=self.teacher.width, max_length=length)
+
+    def _look(self, name: str, model: SentenceTransformer) -> None:
+        """Score held-out pairs: the share of sentences whose translation is the closest, mean of both directions."""
+        model.eval()
+        scores: dict[str, float] = {}
+        pairs, langs = self.pairs.held_out, np.array(self.pairs.held_out["lang"])
+        for lang in np.unique(langs).tolist():
+            chosen = pairs.select(np.flatnonzero(langs == lang))
+            sides = [model.encode(list(chosen[side]), show_progress_bar=False) for side in ("english", "other")]
+            scores[lang] = round(float(np.mean(retrieval_accuracy(*sides))), 4)
+        self.rows.append({"stage": name, "held_out": scores})
+        if self.report and self.ranks.is_first:
+            self.report(self.rows[-1])
+
+
+def load_encoder(folder: str) -> tuple[ModernBertModel, PreTrainedTokenizerBase]:
+    """A ModernBERT and its tokenizer.
+
+    folder (str): Folder, such as `samarkand train-encoder` writes.
+    RETURNS (tuple): Both.
+    RAISES (ValueError): S864 for another kind of encoder, or none.
+    """
+    from transformers import AutoModel, AutoTokenizer, ModernBertModel
+
+    try:
+        encoder, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ValueError(Errors.S864.format(path=folder, reason=first_line(error))) from None
+    if type(encoder) is not ModernBertModel:
+        raise ValueError(Errors.S864.format(path=folder, reason=f"it is a {type(encoder).__name__}"))
+    return encoder.float(), tokenizer
+
+
+def save_encoder(model: SentenceTransformer, folder: Path) -> None:
+    """Save a sentence encoder whose vectors have length one, in float16.
+
+    model (SentenceTransformer): The model; it is changed.
+    folder (Path): Folder to write, whole or not at all.
+    """
+    from sentence_transformers.sentence_transformer.modules import Normalize
+
+    if not isinstance(model[-1], Normalize):
+        model.append(Normalize())
+    _save(model.half(), folder)
+
+
+def _save(model: SentenceTransformer, folder: Path) -> None:
+    aside = folder.with_name(f".{folder.name}.partial")
+    model.save(str(aside), create_model_card=False)
+    replace_folder(aside, folder)
+
+
+def _steps(stages: object) -> dict[str, int]:
+    return {name: steps.steps for name, steps in vars(stages).items()}

@@ -1,0 +1,79 @@
+"""Prepared pairs of sentences: what trainings of sentence encoders draw from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import Errors, first_line
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+PAIRS, HELD_OUT, TOKENIZER = "pairs.parquet", "held_out.parquet", "tokenizer"
+COLUMNS = ("english", "other", "lang", "source")
+
+
+@dataclass(frozen=True)
+class SentencePairs:
+    """Pairs of English sentences and others.
+
+    train (Dataset): Columns english, other, lang and source, all strings.
+    held_out (Dataset): The same, of pairs to look at while training.
+    tokenizer (PreTrainedTokenizerFast): Pieces of all languages.
+    """
+
+    train: Dataset
+    held_out: Dataset
+    tokenizer: PreTrainedTokenizerFast
+
+    @classmethod
+    def load(cls, folder: Path) -> SentencePairs:
+        """Load what `samarkand prepare-pairs` wrote.
+
+        folder (Path): The folder.
+        RETURNS (SentencePairs): The pairs.
+        RAISES (ValueError): S862 when something is missing or damaged.
+        """
+        from datasets import Dataset
+        from transformers import PreTrainedTokenizerFast
+
+        try:
+            parts = [Dataset.from_parquet(str(folder / name)) for name in (PAIRS, HELD_OUT)]
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / TOKENIZER)
+        except Exception as error:
+            raise ValueError(Errors.S862.format(path=folder, reason=first_line(error))) from None
+        lacking = [name for name in COLUMNS if any(name not in part.column_names for part in parts)]
+        if lacking or not len(parts[0]):
+            reason = f"columns {', '.join(lacking)} are missing" if lacking else "there are no pairs"
+            raise ValueError(Errors.S862.format(path=folder, reason=reason))
+        return cls(*parts, tokenizer)
+
+
+def draw_pairs(langs: np.ndarray, count: int, *, exponent: float, seed: int) -> np.ndarray:
+    """Rows to train on, such that small languages are seen too.
+
+    Each language gives rows in proportion to n ** exponent, all of its rows before any a second time.
+
+    langs (np.ndarray): Language of each row, shape (n,).
+    count (int): Rows to draw.
+    exponent (float): 1 takes languages as they come, 0 all alike.
+    seed (int): Of the order.
+    RETURNS (np.ndarray): Rows, int64, shape (count,), in random order.
+    """
+    chance = np.random.default_rng(seed)
+    names, sizes = np.unique(langs, return_counts=True)
+    shares = sizes**exponent / (sizes**exponent).sum()
+    wanted = np.floor(shares * count).astype(int)
+    for i in np.argsort(wanted - shares * count)[: count - wanted.sum()]:
+        wanted[i] += 1
+    drawn = []
+    for name, need in zip(names, wanted):
+        rows = np.flatnonzero(langs == name)
+        rounds = [chance.permutation(rows) for _ in range(-(-need // len(rows)))]
+        drawn.append(np.concatenate([*rounds, rows[:0]])[:need])
+    return chance.permutation(np.concatenate(drawn)) if drawn else np.zeros(0, dtype=np.int64)

@@ -1,0 +1,147 @@
+"""One training of a sentence encoder on the trainer of `sentence-transformers`: checkpoints, resume, torchrun."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from ..errors import Errors
+from .process_group import Ranks
+from .sentence_settings import SentenceTrainingSettings, StepSettings
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer
+
+Row = dict[str, Any]
+Report = Callable[[Row], None]
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage needs of its training.
+
+    name (str): Its name, for the log.
+    folder (Path): Where its checkpoints are.
+    steps (StepSettings): How long and how fast.
+    training (SentenceTrainingSettings): What stages share.
+    ranks (Ranks): This process among its fellows.
+    report (Optional[Report]): Takes each line of the log, in the first rank.
+    """
+
+    name: str
+    folder: Path
+    steps: StepSettings
+    training: SentenceTrainingSettings
+    ranks: Ranks
+    report: Report | None = None
+
+    def run(self, model: SentenceTransformer, loss: nn.Module, data: Dataset, *, distinct: bool = False) -> None:
+        """Train a model in place, from the last checkpoint where there is one.
+
+        model (SentenceTransformer): The model.
+        loss (Module): The loss over it.
+        data (Dataset): Columns of text, and perhaps "label".
+        distinct (bool): No text comes twice in a batch.
+        RAISES (ValueError): S863 for a batch that ranks cannot share.
+        RAISES (RuntimeError): S740 when the loss is no number any more.
+        """
+        from sentence_transformers import SentenceTransformerTrainer
+
+        trainer = SentenceTransformerTrainer(
+            model=model,
+            args=self._arguments(distinct),
+            train_dataset=data,
+            loss=loss,
+            callbacks=[_Log(self)],
+        )
+        found = get_last_checkpoint(self._checkpoints) if Path(self._checkpoints).is_dir() else None
+        trainer.train(resume_from_checkpoint=found)
+
+    @property
+    def _checkpoints(self) -> str:
+        return str(self.folder / CHECKPOINTS)
+
+    def _arguments(self, distinct: bool) -> TrainingArguments:
+        from sentence_transformers import SentenceTransformerTrainingArguments
+        from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+
+        share, rest = divmod(self.steps.batch_size, self.ranks.world)
+        if rest:
+            raise ValueError(Errors.S863.format(batch=self.steps.batch_size, world=self.ranks.world))
+        settings = self.training
+        return SentenceTransformerTrainingArguments(
+            output_dir=self._checkpoints,
+            max_steps=self.steps.steps,
+            per_device_train_batch_size=share,
+            learning_rate=self.steps.learn_rate,
+            warmup_steps=math.ceil(self.steps.warmup * self.steps.steps),
+            lr_scheduler_type="linear",
+            weight_decay=settings.weight_decay,
+            adam_epsilon=1e-6,
+            max_grad_norm=settings.clip,
+            bf16=settings.precision == "bf16",
+            use_cpu=self.ranks.device.type == "cpu",
+            seed=settings.seed,
+            logging_steps=settings.log_steps,
+            logging_nan_inf_filter=False,
+            save_steps=settings.save_steps,
+            save_total_limit=2,
+            dataloader_num_workers=settings.workers,
+            dataloader_drop_last=True,
+            batch_sampler=BatchSamplers.NO_DUPLICATES if distinct else BatchSamplers.BATCH_SAMPLER,
+            report_to="none",
+            disable_tqdm=True,
+            ddp_find_unused_parameters=True,
+        )
+
+
+class _Log(TrainerCallback):
+    """Hands lines of the log on, and ends a training whose loss is no number."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Row | None = None, **_: Any
+    ) -> None:
+        if not logs or "loss" not in logs:
+            return
+        loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
+        if not math.isfinite(loss + norm):
+            last = get_last_checkpoint(args.output_dir) or "none"
+            raise RuntimeError(Errors.S740.format(loss=loss, norm=norm, step=state.global_step, last=last))
+        if self.stage.report and self.stage.ranks.is_first:
+            row = {"stage": self.stage.name, "step": state.global_step, "steps": state.max_steps}
+            self.stage.report(row | {"loss": loss, "norm": norm, "rate": logs["learning_rate"]})
+
+
+def pooled_model(
+    encoder: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, *, width: int, max_length: int
+) -> SentenceTransformer:
+    """An encoder as a sentence encoder: the mean of its pieces, and a linear map to the width of the teacher.
+
+    encoder (PreTrainedModel): The encoder.
+    tokenizer (PreTrainedTokenizerBase): Its pieces.
+    folder (Path): Where both are written, for `sentence-transformers` reads them from files.
+    width (int): Width of a sentence's vector.
+    max_length (int): Pieces that are read.
+    RETURNS (SentenceTransformer): The model.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
+
+    encoder.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    transformer = Transformer(str(folder), max_seq_length=max_length)
+    own = encoder.config.hidden_size
+    head = Dense(own, width, bias=False, activation_function=nn.Identity())
+    return SentenceTransformer(modules=[transformer, Pooling(own, "mean"), head], device="cpu")

@@ -1,0 +1,112 @@
+"""`samarkand.SentenceTransformer.v1`: models of `sentence-transformers` in a pipeline, saved inside it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import srsly
+from spacy import registry
+from thinc.api import Model, Shim
+from thinc.types import Floats2d
+from thinc.util import get_torch_default_device
+
+from ..errors import Errors
+from .sentence_model import SentenceTransformerModel, load_sentence_model
+from .sentence_units import UnitEncoder, Units
+
+
+@registry.architectures("samarkand.SentenceTransformer.v1")
+def build_sentence_transformer(
+    name: str, pooling: str | None = None, max_length: int | None = None, batch_size: int = 64
+) -> UnitEncoder:
+    """Encode the text of each unit with a model of `sentence-transformers`, or any encoder of `transformers`.
+
+    It is loaded at `initialize` or on first use, and saved with the pipeline, which then needs neither name nor hub.
+
+    name (str): Name on the hub, or folder. Code that comes with a model is never run.
+    pooling (Optional[str]): "mean", "cls", "weighted" or "first-last" instead of the model's own.
+    max_length (Optional[int]): Pieces that are read at once; longer texts are read in parts.
+    batch_size (int): Texts encoded at once.
+    RETURNS (Model): From units to an array of shape (units, width). It is not trained by `spacy train`.
+    """
+    return Model(
+        "sentence_transformer",
+        _forward,
+        init=lambda model, X=None, Y=None: model.shims[0].load(),
+        attrs={"batch_size": batch_size},
+        shims=[SentenceTransformerShim({"name": name, "pooling": pooling, "max_length": max_length})],
+    )
+
+
+class SentenceTransformerShim(Shim):
+    """Holds the model, and packs its folder into bytes.
+
+    source (dict[str, Any]): Arguments of `load_sentence_model`.
+    """
+
+    def __init__(self, source: dict[str, Any]) -> None:
+        super().__init__(None, source)
+
+    def load(self) -> SentenceTransformerModel:
+        """RETURNS (SentenceTransformerModel): The model, read when it is first asked for."""
+        if self._model is None:
+            self._model = load_sentence_model(**self.cfg, device=str(get_torch_default_device()))
+        return self._model
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Nothing is learnt.
+
+        optimizer (Any): Not used.
+        """
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Move the model.
+
+        device_type (str): "cpu" or "gpu", as in thinc's ops.
+        device_id (int): Number of the GPU.
+        """
+        if self._model is not None:
+            self._model.model.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): msgpack of the files that `SentenceTransformer.save` writes, by path."""
+        files: dict[str, bytes] | None = None
+        if self._model is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                self._model.model.save(folder, create_model_card=False)
+                paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+                files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+        return srsly.msgpack_dumps({"source": self.cfg, "files": files})
+
+    def from_bytes(self, bytes_data: bytes) -> SentenceTransformerShim:
+        """Load the model from its files, without its name.
+
+        bytes_data (bytes): What `to_bytes` returned.
+        RETURNS (SentenceTransformerShim): Itself.
+        RAISES (ValueError): S806 for a path that leaves the folder, S800 for files that are no model.
+        """
+        message = srsly.msgpack_loads(bytes_data)
+        self.cfg, self._model = message["source"], None
+        if message["files"] is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                for name, content in message["files"].items():
+                    path = PurePosixPath(name)
+                    if path.is_absolute() or ".." in path.parts:
+                        raise ValueError(Errors.S806.format(path=name))
+                    target = Path(folder, name)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(content)
+                options = {"max_length": self.cfg["max_length"], "device": str(get_torch_default_device())}
+                self._model = load_sentence_model(folder, **options)
+        return self
+
+
+def _forward(model: UnitEncoder, units: Units, is_train: bool) -> tuple[Floats2d, Callable]:
+    docs, spans = units
+    texts = [doc[a:b].text for doc, places in zip(docs, spans) for a, b in places.tolist()]
+    vectors = model.shims[0].load().encode(texts, batch_size=model.attrs["batch_size"])
+    return model.ops.asarray_f(np.ascontiguousarray(vectors)), lambda dY: [None for _ in docs]

@@ -1,0 +1,287 @@
+"""Training of sentence encoders: mirror, contrastive, and distillation in stages, on small samples."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from samarkand.models.distillation import Distillation, load_encoder
+from samarkand.models.masked_lm import EncoderShape, build_masked_lm
+from samarkand.models.process_group import Ranks
+from samarkand.models.recurrent_encoder import RecurrentEncoder
+from samarkand.models.sentence_metrics import unit_vectors
+from samarkand.models.sentence_model import load_sentence_model
+from samarkand.models.sentence_pairs import HELD_OUT, PAIRS, TOKENIZER, draw_pairs
+from samarkand.models.sentence_settings import SentenceTrainingSettings, StepSettings
+from samarkand.models.sentence_stage import Stage
+from samarkand.models.teacher_table import teacher_table
+from samarkand.models.train_encoder import describe, train_encoder
+from samarkand.models.train_sentences import set_dropout
+from samarkand.models.vocabulary import train_vocabulary, wrap_tokenizer
+from sentence_checkpoints import make_encoder_folder
+from sentence_transformers import SentenceTransformer
+
+ANIMALS = {"cat": ("قط", "猫"), "dog": ("كلب", "狗"), "bird": ("طائر", "鸟"), "horse": ("حصان", "马")}
+PLACES = {"park": ("الحديقة", "公园"), "house": ("البيت", "房子"), "river": ("النهر", "河"), "lake": ("البحيرة", "湖")}
+ACTS = {"runs": ("يجري", "跑"), "sleeps": ("ينام", "睡"), "eats": ("يأكل", "吃"), "waits": ("ينتظر", "等")}
+
+
+def sentences() -> list[tuple[str, str, str]]:
+    """English, Arabic and Chinese, 64 of each."""
+    return [
+        (f"the {a} {act} in the {p}", f"{act_ar} {a_ar} في {p_ar}", f"{a_zh}在{p_zh}{act_zh}")
+        for a, (a_ar, a_zh) in ANIMALS.items()
+        for act, (act_ar, act_zh) in ACTS.items()
+        for p, (p_ar, p_zh) in PLACES.items()
+    ]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    rows = [(en, other, lang, "by hand") for en, ar, zh in sentences() for other, lang in ((ar, "ar"), (zh, "zh"))]
+    for name, chosen in ((PAIRS, rows), (HELD_OUT, rows[::5])):
+        columns = dict(zip(("english", "other", "lang", "source"), map(list, zip(*chosen))))
+        Dataset.from_dict(columns).to_parquet(str(folder / name))
+    vocabulary = train_vocabulary([text for row in sentences() for text in row], 420)
+    wrap_tokenizer(vocabulary, 32).save_pretrained(folder / TOKENIZER)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory, pairs):
+    """A random encoder that reads English, as good as any to be imitated."""
+    folder = tmp_path_factory.mktemp("teacher")
+    model = SentenceTransformer(make_encoder_folder(folder / "encoder"), device="cpu")
+    model.save(str(folder / "teacher"), create_model_card=False)
+    return str(folder / "teacher")
+
+
+def recipe(path: Path, **settings: object) -> Path:
+    """Write settings as TOML; JSON values are TOML values, tables apart."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items() if not isinstance(value, dict)]
+    for key, table in settings.items():
+        if isinstance(table, dict):
+            lines += [f"[{key}]", *(f"{name} = {json.dumps(value)}" for name, value in table.items())]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+TRAINING = {"precision": "fp32", "max_length": 32, "log_steps": 5, "save_steps": 20}
+SHAPE = {"layers": 2, "width": 32, "heads": 2, "hidden": 48}
+STEPS = {"batch_size": 16, "learn_rate": 2e-3}
+
+
+def make_modern_bert(folder: Path) -> Path:
+    tokenizer = wrap_tokenizer(train_vocabulary([" ".join(row) for row in sentences()], 420), 32)
+    torch.manual_seed(0)
+    masked = build_masked_lm(EncoderShape(**SHAPE), vocabulary=len(tokenizer), length=32)
+    masked.model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def distillation(folder: Path, pairs: Path, teacher: str, **changes: object) -> Path:
+    settings = {
+        "objective": "distill",
+        "output": str(folder / "output"),
+        "teacher": teacher,
+        "pairs": str(pairs),
+        "training": TRAINING,
+        "assistant.shape": SHAPE,
+        "student": {"embedding_size": 16, "layers": 1, "repeats": 2},
+        **{f"stages.{name}": {"steps": 60, **STEPS} for name in ("assistant", "embedding", "recurrence", "relation")},
+    }
+    return recipe(folder / "config.toml", **(settings | changes))
+
+
+@pytest.fixture(scope="module")
+def distilled(tmp_path_factory, pairs, teacher):
+    folder, rows = tmp_path_factory.mktemp("distilled"), []
+    result = train_encoder(distillation(folder, pairs, teacher), report=rows.append)
+    return folder / "output", rows, result
+
+
+def test_every_stage_learns(distilled):
+    _, rows, result = distilled
+    for stage in ("assistant", "embedding", "recurrence", "relation"):
+        losses = [row["loss"] for row in rows if row.get("stage") == stage and "loss" in row]
+        assert losses[-1] < 0.8 * losses[0], stage
+        assert [row for row in rows if row["stage"] == stage and "held_out" in row]
+    assert set(result["stages"]["relation"]) == {"ar", "zh"}
+    assert all(describe(row) for row in rows)
+
+
+def test_translations_come_together(distilled):
+    _, _, result = distilled
+    after = result["stages"]["relation"]
+    assert min(after.values()) > 0.3  # one in 26 by chance
+    assert sum(after.values()) >= sum(result["stages"]["embedding"].values())
+
+
+def test_the_result_is_a_small_sentence_encoder(distilled, teacher):
+    output, _, _ = distilled
+    model = load_sentence_model(output / "encoder")
+    assert type(model.model[0].model) is RecurrentEncoder
+    vectors = model.encode(["the cat runs in the park", "猫在公园跑", ""])
+    assert model.width == load_sentence_model(teacher).width
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 1, 0], atol=1e-3)
+    assert vectors[0] @ vectors[1] > 0.5
+
+
+def test_the_embedding_stage_touches_nothing_else(distilled):
+    output, _, _ = distilled
+    assistant, student = (SentenceTransformer(str(output / name / "encoder")) for name in ("assistant", "embedding"))
+    for name, weight in student[0].model.state_dict().items():
+        if name.startswith("layers."):
+            torch.testing.assert_close(weight, assistant[0].model.state_dict()[name], atol=0, rtol=0)
+
+
+def test_a_stopped_run_goes_on_and_ends_the_same(distilled, tmp_path, pairs, teacher, monkeypatch):
+    output, _, _ = distilled
+
+    class Stopped(Exception):
+        pass
+
+    def stop(row):
+        if row.get("stage") == "relation" and row.get("step") == 45:
+            raise Stopped
+
+    config = distillation(tmp_path, pairs, teacher)
+    with pytest.raises(Stopped):
+        train_encoder(config, report=stop)
+    assert not (tmp_path / "output" / "encoder").exists()
+    monkeypatch.setattr(Distillation, "_assistant", lambda self: pytest.fail("a stage that is done begins again"))
+    train_encoder(config, resume=True)
+    models = [load_sentence_model(folder / "encoder") for folder in (output, tmp_path / "output")]
+    texts = [text for row in sentences()[:8] for text in row]
+    np.testing.assert_allclose(models[0].encode(texts), models[1].encode(texts), atol=2e-3)
+
+
+def test_batches_that_ranks_cannot_share_are_refused(tmp_path):
+    stage = Stage("mirror", tmp_path, StepSettings(1, 3), SentenceTrainingSettings(), Ranks(0, 2, torch.device("cpu")))
+    with pytest.raises(ValueError, match="S863"):
+        stage.run(None, None, None)
+
+
+def test_a_loss_that_is_no_number_ends_the_training(tmp_path, pairs, teacher):
+    config = distillation(tmp_path, pairs, teacher)
+    with pytest.raises(RuntimeError, match="S740"):
+        train_encoder(config, ["--stages.assistant.learn_rate", "1e30", "--training.clip", "1e30"])
+
+
+def test_a_stage_can_be_left_out(tmp_path, pairs, teacher):
+    config = distillation(tmp_path, pairs, teacher, **{"stages.embedding": {"steps": 0}, "relation": "softmax"})
+    short = [word for name in ("assistant", "recurrence", "relation") for word in (f"--stages.{name}.steps", "5")]
+    result = train_encoder(config, short)
+    assert set(result["stages"]) == {"assistant", "embedding", "recurrence", "relation"}
+    assert not (tmp_path / "output" / "embedding").exists()
+
+
+def test_an_assistant_begins_with_an_encoder(tmp_path, pairs, teacher):
+    base = make_modern_bert(tmp_path / "base")
+    none = {f"stages.{name}": {"steps": 0} for name in ("assistant", "embedding", "recurrence", "relation")}
+    train_encoder(distillation(tmp_path, pairs, teacher, assistant={"encoder": str(base)}, **none))
+    student = load_sentence_model(tmp_path / "output" / "encoder").model[0].model
+    first = load_encoder(str(base))[0].layers[0].mlp.Wi.weight
+    torch.testing.assert_close(student.layers[0].mlp.Wi.weight.float(), first, atol=1e-3, rtol=1e-3)
+
+
+def test_mirror_spreads_vectors(tmp_path):
+    words = product(["cat", "dog"], ["sat", "ran"], ["on", "in"], ["mat", "park"], ["", ".", " ,"])
+    texts = [f"the {a} {b} {c} a {d}{e}" for a, b, c, d, e in words]
+    (tmp_path / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
+    begin = make_encoder_folder(tmp_path / "encoder")
+    settings = {"objective": "mirror", "output": str(tmp_path / "out"), "encoder": begin, "dims": [8]}
+    settings |= {"texts": str(tmp_path / "texts.txt"), "training": TRAINING}
+    settings |= {"steps": {"steps": 40, "batch_size": 12, "learn_rate": 2e-3}}
+    rows: list[dict] = []
+    train_encoder(recipe(tmp_path / "config.toml", **settings), report=rows.append)
+    vectors = [load_sentence_model(folder).encode(texts) for folder in (begin, tmp_path / "out" / "encoder")]
+    before, after = (float(np.mean(unit_vectors(x) @ unit_vectors(x).T)) for x in vectors)
+    assert after < before - 0.3
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_contrastive_brings_pairs_together(tmp_path, pairs):
+    base = make_modern_bert(tmp_path / "base")
+    settings = {"objective": "contrastive", "output": str(tmp_path / "out"), "encoder": str(base)}
+    steps = {"steps": 60, "batch_size": 16, "learn_rate": 2e-3}
+    train_encoder(recipe(tmp_path / "config.toml", **settings, pairs=str(pairs), steps=steps, training=TRAINING))
+    model = load_sentence_model(tmp_path / "out" / "encoder")
+    english, arabic, _ = (model.encode(list(side)) for side in zip(*sentences()))
+    assert np.mean((english @ arabic.T).argmax(1) == np.arange(len(english))) > 0.5
+
+
+def test_languages_share_by_their_exponent():
+    langs = np.array(["ar"] * 90 + ["sw"] * 10)
+    even = draw_pairs(langs, 100, exponent=0.0, seed=0)
+    assert np.unique(langs[even], return_counts=True)[1].tolist() == [50, 50]
+    assert sorted(even[langs[even] == "sw"].tolist()) == sorted(list(range(90, 100)) * 5)
+    plain = draw_pairs(langs, 100, exponent=1.0, seed=0)
+    assert sorted(plain.tolist()) == list(range(100))
+    assert not np.array_equal(plain, draw_pairs(langs, 100, exponent=1.0, seed=1))
+    assert len(draw_pairs(langs, 7, exponent=0.5, seed=0)) == 7
+
+
+def test_the_teachers_table_goes_on_where_it_stopped(tmp_path, teacher, monkeypatch):
+    monkeypatch.setattr("samarkand.models.teacher_table.BLOCK", 4)
+    model, texts = load_sentence_model(teacher), [en for en, _, _ in sentences()[:10]]
+
+    def stop(done, total):
+        if done == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        teacher_table(model, texts, tmp_path / "table.npy", stop)
+    seen: list[int] = []
+    table = np.array(teacher_table(model, texts, tmp_path / "table.npy", lambda done, total: seen.append(done)))
+    assert seen == [10]
+    np.testing.assert_allclose(table, model.encode(texts), atol=2e-3)
+    again = teacher_table(model, texts[::-1], tmp_path / "table.npy")
+    np.testing.assert_allclose(again, table[::-1], atol=2e-3)
+
+
+def test_dropout_reaches_attention():
+    model = build_masked_lm(EncoderShape(**SHAPE), vocabulary=300, length=16).model.train()
+    pieces = torch.randint(5, 300, (2, 8))
+    assert torch.equal(model(pieces).last_hidden_state, model(pieces).last_hidden_state)
+    set_dropout(model, 0.1)
+    assert not torch.equal(model(pieces).last_hidden_state, model(pieces).last_hidden_state)
+    assert model.layers[0].attn.attention_dropout == 0.1
+
+
+def test_bad_settings_are_told(tmp_path, pairs, teacher):
+    config = distillation(tmp_path, pairs, teacher)
+    for words, code in (
+        (["--objective", "best"], "S732"),
+        (["--pairs", str(tmp_path)], "S862"),
+        (["--teacher", str(tmp_path / "none")], "S800"),
+        (["--assistant.encoder", teacher], "S864"),
+        (["--student.layers", "9", "--stages.assistant.steps", "0"], "S861"),
+    ):
+        with pytest.raises(ValueError, match=code):
+            train_encoder(config, words, resume=True)
+    with pytest.raises(ValueError, match="S864"):
+        load_encoder(str(tmp_path / "none"))
+    (tmp_path / "output").mkdir(exist_ok=True)
+    (tmp_path / "output" / "something").touch()
+    with pytest.raises(ValueError, match="S741"):
+        train_encoder(config)
+
+
+def test_bad_texts_are_told(tmp_path):
+    begin = make_encoder_folder(tmp_path / "encoder")
+    (tmp_path / "one.txt").write_text("one\n\none\n", encoding="utf-8")
+    (tmp_path / "two.txt").write_text("one\ntwo\n", encoding="utf-8")
+    (tmp_path / "broken.txt").write_bytes(b"\xff\xfe\n" * 3)
+    settings = {"objective": "mirror", "output": str(tmp_path / "out"), "encoder": begin, "steps": {"steps": 1}}
+    for name, dims, code in (("none", [], "S865"), ("one", [], "S865"), ("broken", [], "S865"), ("two", [999], "S866")):
+        config = recipe(tmp_path / "config.toml", **settings, texts=str(tmp_path / f"{name}.txt"), dims=dims)
+        with pytest.raises(ValueError, match=code):
+            train_encoder(config, resume=True)
