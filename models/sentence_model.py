@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -126,7 +127,8 @@ def load_sentence_model(
 ) -> SentenceTransformerModel:
     """Load a model of `sentence-transformers`, or any encoder of `transformers`, by name or folder.
 
-    name (str | Path): Name on the hub, or folder. Code that comes with a model is never run.
+    name (str | Path): Folder, installed package that holds one, or name on the hub. Code that comes with a model is
+        never run.
     pooling (Optional[str]): One of `POOLINGS`, instead of the modules that follow the encoder; None keeps them, or
         takes the mean where there are none.
     device (Optional[str]): Such as "cuda"; None for a GPU where there is one.
@@ -136,16 +138,21 @@ def load_sentence_model(
     """
     from sentence_transformers import SentenceTransformer
 
+    from . import recurrent_encoder  # noqa: F401, so that transformers knows its checkpoints
+
     if pooling is not None and pooling not in POOLINGS:
         raise ValueError(Errors.S801.format(pooling=pooling, known=", ".join(POOLINGS)))
     try:
-        model = SentenceTransformer(str(name), device=device, trust_remote_code=False)
+        model = SentenceTransformer(_place(str(name)), device=device, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(Errors.S800.format(name=name, why=first_line(error))) from error
     if pooling is not None:
         model = SentenceTransformer(modules=_pooled(model, pooling), device=device)
     if max_length is not None:
         model.max_seq_length = max_length
+    if model.device.type == "cpu":
+        # Weights stored in 16 bits are slow there.
+        model.float()
     return SentenceTransformerModel(model)
 
 
@@ -161,6 +168,15 @@ def weights_fingerprint(weights: Mapping[str, torch.Tensor], *about: str) -> str
         digest.update(name.encode())
         digest.update(weights[name].detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _place(name: str) -> str:
+    """The folder of a model inside an installed package of that name, or the name itself."""
+    if name.isidentifier() and not Path(name).exists() and (spec := importlib.util.find_spec(name)):
+        for root in spec.submodule_search_locations or ():
+            if found := sorted(Path(root).glob("**/modules.json")):
+                return str(found[0].parent)
+    return name
 
 
 def _pooled(model: SentenceTransformer, pooling: str) -> list[torch.nn.Module]:

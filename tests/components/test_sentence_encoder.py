@@ -1,0 +1,242 @@
+"""`sentence_encoder`: pooling, units, blanks, whitening, sharing, saving."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import samarkand
+import spacy
+from samarkand.components.sentence_encoder import SentenceEncoder
+from samarkand.components.sentence_vectors import attach_vectors
+from samarkand.models.sentence_model import load_sentence_model
+from samarkand.models.whitening import VectorStatistics
+from sentence_checkpoints import make_encoder_folder
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
+
+TEXTS = ["The cat sat. A dog ran in the park.", "جلس القط", "猫坐着。", "  \n ", "", "a cat"]
+
+
+def make_nlp(pooling: str = "mean", **config: object) -> Language:
+    nlp = samarkand.blank("xx")
+    nlp.add_pipe("sentencizer")
+    tok2vec = {"@architectures": "spacy.HashEmbedCNN.v2", "pretrained_vectors": None, "width": 16, "depth": 1}
+    tok2vec |= {"embed_size": 100, "window_size": 1, "maxout_pieces": 2, "subword_features": True}
+    model = {"@architectures": "samarkand.TokenPooling.v1", "pooling": pooling, "tok2vec": tok2vec}
+    nlp.add_pipe("sentence_encoder", config={"model": model, **config})
+    nlp.initialize(lambda: [Example(doc, doc) for doc in map(nlp.make_doc, TEXTS)])
+    return nlp
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_encoder_folder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="module")
+def transformer(folder):
+    nlp = samarkand.blank("xx")
+    nlp.add_pipe("sentencizer")
+    model = {"@architectures": "samarkand.SentenceTransformer.v1", "name": folder}
+    nlp.add_pipe("sentence_encoder", config={"model": model, "units": ["sents"]})
+    return nlp
+
+
+def token_vectors(nlp: Language, doc: Doc) -> np.ndarray:
+    return nlp.get_pipe("sentence_encoder")._encoder.get_ref("tok2vec").predict([doc])[0]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "weighted"])
+def test_pooling_is_what_its_name_says(pooling):
+    nlp = make_nlp(pooling, units=["sents"])
+    doc = nlp(TEXTS[0])
+    rows = token_vectors(nlp, doc)
+    counts = {}
+    for text in TEXTS:
+        for token in nlp.make_doc(text):
+            counts[token.norm] = counts.get(token.norm, 0) + 1
+    for unit in (doc, *doc.sents):
+        tokens = [token for token in unit if not token.is_space]
+        own = rows[[token.i for token in tokens]]
+        if pooling == "max":
+            expected = own.max(0)
+        else:
+            share = [1e-3 / (1e-3 + counts[token.norm] / sum(counts.values())) for token in tokens]
+            expected = np.average(own, axis=0, weights=share if pooling == "weighted" else None)
+        np.testing.assert_allclose(unit.vector, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_blank_documents_have_zeros_and_a_flag():
+    nlp = make_nlp()
+    for doc in nlp.pipe(TEXTS):
+        assert doc.vector.shape == (16,)
+        assert np.isfinite(doc.vector).all()
+        assert doc.has_vector is bool(doc.text.strip())
+        assert doc.has_vector is bool(doc.vector.any())
+    with pytest.warns(samarkand.errors.SamarkandWarning, match="SW802"):
+        assert nlp("").similarity(nlp("a cat")) == 0
+
+
+def test_similarity_is_the_cosine():
+    nlp = make_nlp(units=["sents"])
+    first, second = nlp(TEXTS[0]), nlp(TEXTS[2])
+    expected = first.vector @ second.vector / np.linalg.norm(first.vector) / np.linalg.norm(second.vector)
+    assert first.similarity(second) == pytest.approx(expected, abs=1e-6)
+    assert first.similarity(first) == pytest.approx(1, abs=1e-6)
+    one, other = first.sents
+    assert one.similarity(other) == pytest.approx(other.similarity(one), abs=1e-6)
+    assert one.similarity(second) != pytest.approx(first.similarity(second), abs=1e-6)
+
+
+def test_units_are_what_is_asked_for():
+    nlp = make_nlp(units=["sents", "ents", "mine"])
+    nlp.add_pipe("entity_ruler", before="sentence_encoder").add_patterns([{"label": "ANIMAL", "pattern": "cat"}])
+    doc = nlp(TEXTS[0])
+    assert np.any(doc.ents[0].vector)
+    with pytest.raises(ValueError, match="S804"):
+        _ = doc[0:2].vector
+    doc.spans["mine"] = [doc[0:2]]
+    nlp.get_pipe("sentence_encoder")(doc)
+    assert np.any(doc[0:2].vector)
+
+
+def test_sentences_have_to_be_there():
+    nlp = make_nlp(units=["sents"])
+    nlp.remove_pipe("sentencizer")
+    with pytest.raises(ValueError, match="S802"):
+        nlp("a cat")
+
+
+def test_batches_do_not_change_vectors():
+    nlp = make_nlp(units=["sents"])
+    together = [doc.vector for doc in nlp.pipe(TEXTS, batch_size=4)]
+    np.testing.assert_allclose(together, [nlp(text).vector for text in TEXTS], atol=1e-5)
+
+
+def test_vectors_travel_with_bytes_and_processes():
+    nlp = make_nlp(units=["sents"])
+    expected = [nlp(text).vector for text in TEXTS]
+    store = DocBin(store_user_data=True, docs=nlp.pipe(TEXTS))
+    for docs in (nlp.pipe(TEXTS, n_process=2, batch_size=2), DocBin().from_bytes(store.to_bytes()).get_docs(nlp.vocab)):
+        for doc, vector in zip(docs, expected):
+            attach_vectors(doc)
+            np.testing.assert_allclose(doc.vector, vector, atol=1e-6)
+    with pytest.raises(ValueError, match="S803"):
+        attach_vectors(nlp.make_doc("a cat"))
+
+
+def test_a_sentence_transformer_reads_the_text_of_units(transformer, folder):
+    doc = transformer("the cat sat. a dog ran in the park.")
+    model = load_sentence_model(folder)
+    texts = [doc.text, *(sent.text for sent in doc.sents)]
+    vectors = np.stack([unit.vector for unit in (doc, *doc.sents)])
+    np.testing.assert_allclose(vectors, model.encode(texts), atol=1e-5)
+    assert not transformer(" ").has_vector
+
+
+def test_a_saved_pipeline_needs_no_name(transformer, folder, tmp_path):
+    config = transformer.config.to_str().replace(folder, "nowhere/at-all")
+    vector = transformer("the cat").vector
+    transformer.to_disk(tmp_path)
+    (tmp_path / "config.cfg").write_text(config, encoding="utf-8")
+    np.testing.assert_allclose(spacy.load(tmp_path)("the cat").vector, vector, atol=1e-6)
+    again = spacy.util.load_model_from_config(transformer.config).from_bytes(transformer.to_bytes())
+    np.testing.assert_allclose(again("the cat").vector, vector, atol=1e-6)
+    np.testing.assert_allclose(pickle.loads(pickle.dumps(transformer))("the cat").vector, vector, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "weighted"])
+def test_saving_keeps_vectors_and_whitening(tmp_path, pooling):
+    nlp = make_nlp(pooling)
+    nlp.get_pipe("sentence_encoder").fit_whitening(map(nlp.make_doc, TEXTS * 3), dim=3)
+    expected = [nlp(text).vector for text in TEXTS]
+    assert expected[0].shape == (3,)
+    nlp.to_disk(tmp_path)
+    for loaded in (spacy.load(tmp_path), pickle.loads(pickle.dumps(nlp))):
+        np.testing.assert_allclose([loaded(text).vector for text in TEXTS], expected, atol=1e-6)
+        assert loaded.get_pipe("sentence_encoder").fingerprint == nlp.get_pipe("sentence_encoder").fingerprint
+
+
+def test_whitening_is_that_of_the_vectors():
+    nlp = make_nlp()
+    pipe: SentenceEncoder = nlp.get_pipe("sentence_encoder")
+    texts = [f"{a} {b} {c}" for a in ["the", "a", "one"] for b in ["cat", "dog", "قط"] for c in ["ran", "坐", "sat"]]
+    vectors = np.stack([nlp(text).vector for text in texts])
+    statistics = VectorStatistics()
+    statistics.update(vectors)
+    expected = statistics.whitening(dim=4).transform(vectors)
+    before = pipe.fingerprint
+    pipe.fit_whitening(map(nlp.make_doc, [*texts, "", " "]), dim=4, batch_size=5)
+    np.testing.assert_allclose(np.stack([nlp(text).vector for text in texts]), expected, atol=1e-3)
+    assert not nlp("").has_vector
+    assert nlp("").vector.shape == (4,)
+    assert pipe.fingerprint != before
+    with pytest.raises(ValueError, match="S808"):
+        pipe.fit_whitening(map(nlp.make_doc, texts))
+
+
+def test_whitening_from_a_file(tmp_path):
+    nlp = make_nlp()
+    statistics = VectorStatistics()
+    statistics.update(np.random.default_rng(0).normal(size=(50, 16)))
+    statistics.whitening(dim=5, normalize=False).save(tmp_path / "w.safetensors")
+    examples = [Example(doc, doc) for doc in map(nlp.make_doc, TEXTS)]
+    nlp.get_pipe("sentence_encoder").initialize(lambda: examples, whitening=str(tmp_path / "w.safetensors"))
+    assert nlp("a cat").vector.shape == (5,)
+    with pytest.raises(ValueError, match="S807"):
+        nlp("a cat").similarity(make_nlp()("a cat"))
+
+
+def test_weights_want_words():
+    nlp = make_nlp("weighted")
+    nlp.get_pipe("sentence_encoder")._encoder.attrs["words"] = None
+    with pytest.raises(ValueError, match="S805"):
+        nlp("a cat")
+
+
+def test_a_shared_encoder_still_learns():
+    """The listener that comes last has to hand back a gradient, or the encoder learns nothing."""
+    nlp = samarkand.blank("en")
+    nlp.add_pipe("tok2vec")
+    tagger = {
+        "@architectures": "spacy.Tagger.v2",
+        "tok2vec": {"@architectures": "spacy.Tok2VecListener.v1", "width": 96},
+    }
+    nlp.add_pipe("tagger", config={"model": tagger})
+    listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96}
+    model = {"@architectures": "samarkand.TokenPooling.v1", "pooling": "mean", "tok2vec": listener}
+    nlp.add_pipe("sentence_encoder", config={"model": model})
+    docs = [Doc(nlp.vocab, words=["a", "cat"], tags=["D", "N"]), Doc(nlp.vocab, words=["dogs", "run"], tags=["N", "V"])]
+    examples = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
+    optimizer = nlp.initialize(lambda: examples)
+    before = nlp.get_pipe("tok2vec").model.to_bytes()
+    losses = nlp.update(examples, sgd=optimizer)
+    assert losses["sentence_encoder"] == 0
+    assert nlp.get_pipe("tok2vec").model.to_bytes() != before
+    assert nlp("a cat").has_vector
+
+
+def test_gradients_reach_the_tokens():
+    nlp = make_nlp("weighted")
+    encoder = nlp.get_pipe("sentence_encoder")._encoder
+    doc = nlp.make_doc("a cat ran")
+    places = [np.array([[0, 3], [1, 2]])]
+    vectors, backprop = encoder.begin_update(([doc], places))
+    assert vectors.shape == (2, 16)
+    assert backprop(np.ones_like(vectors)) is not None
+    with pytest.raises(ValueError, match="S801"):
+        make_nlp("best")
+
+
+def test_a_damaged_pipeline_writes_nothing_outside(transformer, tmp_path):
+    shim = transformer.get_pipe("sentence_encoder")._encoder.shims[0]
+    transformer("the cat")
+    import srsly
+
+    message = srsly.msgpack_loads(shim.to_bytes())
+    message["files"]["../outside.txt"] = b"x"
+    with pytest.raises(ValueError, match="S806"):
+        shim.copy().from_bytes(srsly.msgpack_dumps(message))
