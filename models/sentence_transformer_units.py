@@ -36,7 +36,7 @@ def build_sentence_transformer(
     return Model(
         "sentence_transformer",
         _forward,
-        init=lambda model, X=None, Y=None: model.shims[0].load(),
+        init=_init,
         attrs={"batch_size": batch_size},
         shims=[SentenceTransformerShim({"name": name, "pooling": pooling, "max_length": max_length})],
     )
@@ -103,6 +103,10 @@ class SentenceTransformerShim(Shim):
                 options = {"max_length": self.cfg["max_length"], "device": str(get_torch_default_device())}
                 self._model = load_sentence_model(folder, **options)
         return self
+
+
+def _init(model: UnitEncoder, X: Units | None = None, Y: Floats2d | None = None) -> None:
+    model.shims[0].load()
 
 
 def _forward(model: UnitEncoder, units: Units, is_train: bool) -> tuple[Floats2d, Callable]:
