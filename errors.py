@@ -376,6 +376,7 @@ class Errors(metaclass=_Coded):
     )
     S865 = "{path} gives no texts to learn from: {reason}. Name a UTF-8 file with a text a line."
     S866 = "Widths {dims} do not fit vectors of {width} dimensions. Set dims to numbers from 1 to {width}."
+    S867 = "No pair is left: {reasons}. Mend the settings, or name other sources."
 
 
 class Warnings(metaclass=_Coded):
@@ -433,3 +434,7 @@ class Warnings(metaclass=_Coded):
         "shrinkage, or fit on more text."
     )
     SW820 = "{n} of {total} records have vectors of zeros and are never found. Look for blank texts among them."
+    SW821 = (
+        "The change of the search index {path} has taken place, but not what should follow: {reason} Searches stay "
+        "right and get slower; mend the cause, and call optimize()."
+    )

@@ -162,6 +162,24 @@ def prepare_text_cli(
     typer.echo(json.dumps(report, ensure_ascii=False) if as_json else describe(report))
 
 
+@app.command("prepare-pairs", context_settings=OVERRIDES)
+def prepare_pairs_cli(
+    context: typer.Context,
+    config: ConfigArgument,
+    force: Annotated[bool, typer.Option("--force", "-F", help="Replace a folder that exists.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Gather sentences with their translations, and write them with a vocabulary for train-encoder.
+
+    Any setting of the recipe can be given after it: --longest 200.
+    """
+    with reported("nothing was written"):
+        from ..corpora.prepare_pairs import describe, prepare_pairs
+
+        report = prepare_pairs(config, context.args, force=force)
+    typer.echo(json.dumps(report, ensure_ascii=False) if as_json else describe(report))
+
+
 @app.command("train-encoder", context_settings=OVERRIDES)
 def train_encoder_cli(
     context: typer.Context,
@@ -169,9 +187,10 @@ def train_encoder_cli(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Pretrain an encoder on prepared text, on one device or under torchrun.
+    """Train an encoder on one device or under torchrun: by masked words, or an objective for sentences.
 
-    Any setting of the recipe can be given after it: --schedule.steps 1000.
+    The recipe says which: objective = "masked-lm" (prepared text), "mirror" (raw text), "contrastive" or "distill"
+    (prepared pairs). Any setting of it can be given after it: --objective mirror --schedule.steps 1000.
     """
     with reported("go on with --resume"):
         from ..models.train_encoder import describe, train_encoder
