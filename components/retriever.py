@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from spacy.language import Language
-from spacy.pipeline import Pipe
 from spacy.tokens import Doc, Span
-from spacy.util import ensure_path, minibatch
+from spacy.util import ensure_path, minibatch, raise_error
 from thinc.util import to_numpy
 
 from ..errors import Errors
@@ -54,11 +53,11 @@ def make_retriever(
     return Retriever(nlp, name, index=index, k=k, filter=filter, min_score=min_score, unit=unit)
 
 
-class Retriever(Pipe):
+class Retriever:
     """Looks vectors that an earlier pipe has set, such as `sentence_encoder`, up in an index.
 
     Neighbours are dictionaries of "id", "score", "text" and "metadata", the nearest first, and travel with the
-    document; None where nothing was looked for. Settings as in `make_retriever`.
+    document (a DocBin makes tuples of lists); None where nothing was looked for. Settings as in `make_retriever`.
     """
 
     def __init__(
@@ -81,6 +80,7 @@ class Retriever(Pipe):
         self.index, self.k, self.filter, self.min_score, self.unit = index, k, filter, min_score, unit
         self._configured = self._settings()
         self._nlp: Language | None = nlp
+        self._error_handler: Callable = raise_error
         self._fingerprint = ""
         # An index is open in the process that opened it: another must not touch what it has inherited.
         self._opened: dict[int, SearchIndex] = {}
@@ -97,11 +97,10 @@ class Retriever(Pipe):
         doc (Doc): The document.
         RETURNS (Doc): The document.
         """
-        error_handler = self.get_error_handler()
         try:
             self.set_annotations([doc], self.predict([doc]))
         except Exception as error:
-            error_handler(self.name, self, [doc], error)
+            self._error_handler(self.name, self, [doc], error)
         return doc
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
@@ -111,13 +110,12 @@ class Retriever(Pipe):
         batch_size (int): Documents looked up at once.
         YIELDS (Doc): The documents.
         """
-        error_handler = self.get_error_handler()
         for docs in minibatch(stream, size=batch_size):
             try:
                 self.set_annotations(docs, self.predict(docs))
                 yield from docs
             except Exception as error:
-                error_handler(self.name, self, docs, error)
+                self._error_handler(self.name, self, docs, error)
 
     def predict(self, docs: Iterable[Doc]) -> list[list[list[Hit]]]:
         """Find neighbours without setting them.
@@ -144,6 +142,17 @@ class Retriever(Pipe):
         for doc, found in zip(docs, scores):
             for unit, hits in zip(self._units(doc), found):
                 unit._.neighbours = [asdict(hit) for hit in hits]
+
+    def set_error_handler(self, error_handler: Callable) -> None:
+        """Say what becomes of documents that cannot be looked up, as in spaCy's pipes.
+
+        error_handler (Callable): Takes the pipe's name, the pipe, the documents and the error.
+        """
+        self._error_handler = error_handler
+
+    def get_error_handler(self) -> Callable:
+        """RETURNS (Callable): What becomes of documents that cannot be looked up; by default the error is raised."""
+        return self._error_handler
 
     def load_index(self, folder: str | Path) -> None:
         """Use an index from now on.

@@ -30,6 +30,7 @@ QUICK = {
     "recompute": [[]],
     "pretraining": [[]],
     "convergence": [["--optimizer", "torch/AdamW", "samarkand/Adapprox"]],
+    "sentence_encoders": [[]],
 }
 
 

@@ -1,0 +1,124 @@
+"""What becomes an entry of a search index: records, or their sentences, with ids and vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import first_line
+from ..models.index_changes import checked_records
+from ..models.sentence_model import SentenceModel
+from .encoders import plain
+from .records import Record, Rejected, kept_name, reject
+from .sources import Source
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record of the index to be.
+
+    id (str): Its name.
+    text (str): Its text.
+    metadata (dict): What else is known of it.
+    record (Record): Where it came from.
+    """
+
+    id: str
+    text: str
+    metadata: dict[str, Any]
+    record: Record
+
+
+class EntryMaker:
+    """Makes entries of records.
+
+    id_field (str | None): Field that holds the id; None for the file and the number of the record.
+    by_sentence (bool): An entry for each sentence, cut by punctuation; their ids end in "#1" and so on.
+    """
+
+    def __init__(self, id_field: str | None, *, by_sentence: bool) -> None:
+        self._id_field = id_field
+        self._split = make_splitter() if by_sentence else None
+
+    def entries(self, source: Source, record: Record) -> list[Entry | Rejected]:
+        """Make the entries of a record.
+
+        source (Source): Where it was read.
+        record (Record): The record.
+        RETURNS (list[Entry | Rejected]): They, or why there is none.
+        """
+        fields = plain(record.fields)
+        id: Any = f"{source}:{record.position}"
+        if self._id_field is not None:
+            name = kept_name(self._id_field)
+            id = fields.pop(name, None)
+            if isinstance(id, bool) or not isinstance(id, (str, int)) or id == "":
+                return [refuse(record, f"the field {name!r} holds {id!r}, and an id is a text or a whole number")]
+        texts = [record.text] if self._split is None else self._split(record.text)
+        names = [str(id)] if self._split is None else [f"{id}#{number}" for number in range(1, len(texts) + 1)]
+        try:
+            checked = checked_records(names, len(texts), texts, [fields] * len(texts))
+        except ValueError as error:
+            return [refuse(record, str(error))]
+        return [Entry(made.id, made.text or "", made.metadata, record) for made in checked]
+
+
+def encode_entries(
+    encoder: SentenceModel, entries: list[Entry], batch_size: int
+) -> tuple[list[tuple[Entry, np.ndarray]], list[Rejected]]:
+    """Vectors of entries; when the encoder fails, the guilty ones are found by halving.
+
+    encoder (SentenceModel): The encoder.
+    entries (list[Entry]): The entries.
+    batch_size (int): Texts encoded at once.
+    RETURNS (tuple[list[tuple[Entry, np.ndarray]], list[Rejected]]): Entries with their vectors, and what has none.
+    """
+    if not entries:
+        return [], []
+    try:
+        vectors = encoder.encode([entry.text for entry in entries], batch_size=batch_size)
+        if not np.isfinite(vectors).all():
+            raise ValueError("its vector is infinite or no number")
+    except Exception as error:  # an encoder can raise anything
+        if len(entries) == 1:
+            record = entries[0].record
+            return [], [reject(record.position, "S837", _raw(record), reason=first_line(error))]
+        middle = len(entries) // 2
+        first, second = (encode_entries(encoder, part, batch_size) for part in (entries[:middle], entries[middle:]))
+        return first[0] + second[0], first[1] + second[1]
+    return list(zip(entries, vectors)), []
+
+
+def make_splitter() -> Callable[[str], list[str]]:
+    """A function that cuts a text into sentences.
+
+    RETURNS (Callable[[str], list[str]]): Takes a text, and gives its sentences, without blank ones.
+    """
+    from .. import blank
+
+    nlp = blank("xx")
+    nlp.add_pipe("sentencizer")
+
+    def split(text: str) -> list[str]:
+        with nlp.memory_zone():
+            sentences = [sentence.text.strip() for sentence in nlp(text).sents]
+        return [sentence for sentence in sentences if sentence]
+
+    return split
+
+
+def refuse(record: Record, reason: str) -> Rejected:
+    """Reject a record that cannot be an entry.
+
+    record (Record): The record.
+    reason (str): Why.
+    RETURNS (Rejected): The rejected record.
+    """
+    return reject(record.position, "S838", _raw(record), reason=reason)
+
+
+def _raw(record: Record) -> dict[str, Any]:
+    return {**record.fields, "text": record.text}
