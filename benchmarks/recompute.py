@@ -20,12 +20,12 @@ from results_file import row, show, write_rows
 from samarkand.engine import recompute_solver
 from samarkand.engine.gpt_costs import GPT_SIZES, HARDWARE, gpt_stage
 from samarkand.engine.recompute_policy import keep_all, peak_size, rebuild_all
-from samarkand.engine.recompute_simulator import simulate_pipeline
+from samarkand.engine.recompute_simulator import Event, simulate_pipeline, simulate_stage
 from samarkand.engine.recompute_solver import PLANNERS
-from samarkand.engine.schedule_plot import plot_frontier
+from samarkand.engine.schedule_plot import plot_frontier, plot_timeline
 from samarkand.engine.stage_costs import StageCosts
 
-FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "recompute_frontier.svg"
+FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 SHARES = (0.1, 0.2, 0.5)
 TENSOR, PIPELINE, MICRO_BATCH, MICRO_BATCHES = 4, 4, 4, 16
 GIBIBYTE = 2**30
@@ -50,7 +50,10 @@ def main(arguments: list[str] | None = None) -> None:
                 rows += measure(model, hardware, stages, share)
             write_rows("recompute", rows, options.results)
     if not options.quick:
-        plot_frontier(frontier_curves(describe("7b", "a100-nvlink")[0]), FIGURE)
+        plot_frontier(frontier_curves(describe("7b", "a100-nvlink")[0]), FIGURES / "recompute_frontier.svg")
+        # Three layers are enough to see what is recomputed while the link is busy.
+        stage = describe("7b", "a100-pcie", 3)[0]
+        plot_timeline(backward_events(stage, SHARES[0]), FIGURES / "recompute_timeline.svg")
     show(rows, "Recomputation, simulated")
 
 
@@ -130,6 +133,17 @@ def frontier_curves(stage: StageCosts, points: int = 24) -> dict[str, list[tuple
                 continue
             curves.setdefault(planner, []).append((budget, seconds))
     return curves
+
+
+def backward_events(stage: StageCosts, share: float) -> list[Event]:
+    """What happens in the backward pass of a micro-batch under the default plan.
+
+    stage (StageCosts): The stage.
+    share (float): What the budget is, see the top of this file.
+    RETURNS (list[Event]): The events.
+    """
+    least, most = _bounds(stage)
+    return list(simulate_stage(stage, PLANNERS["mix"](stage, int(least + share * (most - least)))).events)
 
 
 def _bounds(stage: StageCosts) -> tuple[int, int]:

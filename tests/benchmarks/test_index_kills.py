@@ -37,9 +37,9 @@ def test_what_is_lost_or_doubled_is_counted(tmp_path, kills):
         index.add(kills.names_of(0), kills.vectors_of(0))
         index.add(kills.names_of(1), kills.vectors_of(1))
     half = kills.BATCH // 2
-    assert kills._damage(tmp_path / "i", {0: "added"}, 1) == {}
-    assert kills._damage(tmp_path / "i", {0: "removed"}, 1) == {"doubled": half}
-    assert kills._damage(tmp_path / "i", {0: "added", 2: "added"}, 1) == {"lost": half}
+    assert not +kills._damage(tmp_path / "i", {0: "added"}, {1})
+    assert +kills._damage(tmp_path / "i", {0: "removed"}, {1}) == {"doubled": half}
+    assert +kills._damage(tmp_path / "i", {0: "added", 2: "added"}, {1}) == {"lost": half}
     with SearchIndex.open(tmp_path / "i") as index:
         index.remove(kills.names_of(1)[:3])
-    assert kills._damage(tmp_path / "i", {0: "added"}, 1) == {"doubled": 1}
+    assert +kills._damage(tmp_path / "i", {0: "added"}, {1}) == {"doubled": 1}

@@ -19,7 +19,7 @@ WIDTH = 16
 
 @pytest.fixture(scope="module")
 def many() -> tuple[np.ndarray, np.ndarray]:
-    return make_vectors(8000, WIDTH, spread=0.8), make_vectors(40, WIDTH, seed=5, spread=0.8)
+    return make_vectors(12_000, WIDTH, spread=0.8), make_vectors(40, WIDTH, seed=5, spread=0.8)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "ip"])
