@@ -362,7 +362,7 @@ TABLES = {
     "encoder-choice": Table(
         "encoder_choice",
         "Development split, one seed.",
-        partial(_by_metrics, metrics=("ents_f", "speed", "training", "weights")),
+        partial(_by_metrics, metrics=("ents_f", "weights")),
         _system,
         _dataset_metric,
     ),

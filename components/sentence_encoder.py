@@ -14,6 +14,7 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from thinc.api import Config, Optimizer, chain, set_dropout_rate
 
 from ..errors import Errors
+from ..models.sentence_transformer_units import unit_fingerprint
 from ..models.sentence_units import UnitEncoder, spread
 from ..models.token_pooling import count_words
 from ..models.unit_whitening import build_whitening_layer, set_affine
@@ -69,8 +70,14 @@ class SentenceEncoder(TrainablePipe):
 
     @property
     def fingerprint(self) -> str:
-        """RETURNS (str): Tells pipes apart whose vectors cannot be compared. A shared encoder has no part in it."""
-        return hashlib.sha256(self.model.to_bytes()).hexdigest()[:16]
+        """RETURNS (str): Tells encoders apart whose vectors cannot be compared. A shared encoder has no part in it.
+
+        A model of `sentence-transformers` has the same one in a pipeline and by itself.
+        """
+        own = unit_fingerprint(self._encoder)
+        if not self._whitening.has_param("W"):
+            return own
+        return hashlib.sha256(own.encode() + self._whitening.to_bytes()).hexdigest()[:16]
 
     def predict(self, docs: Iterable[Doc]) -> list[DocVectors]:
         """Vectors, without setting them.

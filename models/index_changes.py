@@ -14,6 +14,7 @@ from .record_filter import is_unicode
 from .record_store import StoredRecord
 
 METRICS = ("cosine", "ip")
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def checked_vectors(vectors: np.ndarray, width: int, metric: str) -> np.ndarray:
@@ -95,15 +96,17 @@ def checked_records(
     ]
 
 
-def _checked_metadata(id: str, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+def _checked_metadata(id: str, metadata: Mapping[str, Any] | None) -> str | None:
     if not isinstance(metadata, (Mapping, type(None))):
         raise _bad(f"the metadata of {id!r} are {type(metadata).__name__}, not a mapping")
+    if not metadata:
+        return None
     try:
-        written = json.dumps(dict(metadata or {}), ensure_ascii=False, allow_nan=False)
+        written = _to_json(dict(metadata))
         written.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise _bad(f"the metadata of {id!r} are not JSON ({error})") from error
-    return json.loads(written)
+    return written
 
 
 def _bad(reason: str) -> ValueError:

@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -81,12 +81,12 @@ class StoredRecord:
 
     id (str): The user's name for it.
     text (Optional[str]): Its text.
-    metadata (dict): What else is known of it; values that JSON has.
+    metadata (Optional[str]): What else is known of it: an object in JSON; None for nothing.
     """
 
     id: str
     text: str | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: str | None = None
 
 
 class RecordStore:
@@ -167,7 +167,7 @@ class RecordStore:
         records (Sequence[StoredRecord]): The records; none of their ids may be there.
         hidden (Iterable[int]): Rows among them that no search finds.
         """
-        rows = ((first + i, r.id, r.text, _to_json(r.metadata)) for i, r in enumerate(records))
+        rows = ((first + i, r.id, r.text, r.metadata) for i, r in enumerate(records))
         self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", rows)
         self._db.executemany("INSERT INTO hidden VALUES (?)", ((int(row),) for row in hidden))
 
@@ -222,7 +222,7 @@ class RecordStore:
         RETURNS (dict[int, StoredRecord]): Record by row.
         """
         found = self._chunked("SELECT row, id, text, metadata FROM records WHERE row IN ({})", rows)
-        return {row: StoredRecord(id, text, json.loads(metadata or "{}")) for row, id, text, metadata in found}
+        return {row: StoredRecord(*record) for row, *record in found}
 
     def hidden_rows(self) -> np.ndarray:
         """RETURNS (np.ndarray): Rows that no search finds, int64: without a record, or with a vector of zeros."""
@@ -330,7 +330,3 @@ def create_store(folder: Path, state: IndexState) -> None:
         # Readers go on while a writer writes.
         db.execute("PRAGMA journal_mode = WAL")
         db.close()
-
-
-def _to_json(metadata: dict[str, Any]) -> str | None:
-    return json.dumps(metadata, ensure_ascii=False, allow_nan=False) if metadata else None

@@ -6,6 +6,7 @@ the first rows of it. Rows that are not in the FAISS index yet are compared one 
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from .index_generation import empty_index
 from .index_snapshot import IndexSnapshot
 from .index_writer import IndexWriter
 from .record_filter import Filter
-from .record_store import IndexState, RecordStore, create_store
+from .record_store import IndexState, RecordStore, StoredRecord, create_store
 
 if TYPE_CHECKING:
     import faiss
@@ -251,11 +252,7 @@ class SearchIndex:
         scores, rows = self.search_rows(vectors, k, filter=filter, rerank=rerank)
         records = self._store.records(np.unique(rows[rows >= 0]).tolist())
         return [
-            [
-                Hit(records[row].id, score, records[row].text, records[row].metadata)
-                for score, row in zip(scores_of, rows_of)
-                if row >= 0
-            ]
+            [_hit(records[row], score) for score, row in zip(scores_of, rows_of) if row >= 0]
             for scores_of, rows_of in zip(scores.tolist(), rows.tolist())
         ]
 
@@ -325,3 +322,7 @@ class SearchIndex:
             except ValueError:
                 if self._store.refresh().generation == generation or attempt == _ATTEMPTS - 1:
                     raise
+
+
+def _hit(record: StoredRecord, score: float) -> Hit:
+    return Hit(record.id, score, record.text, json.loads(record.metadata or "{}"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -91,8 +93,10 @@ class SentenceTransformerModel:
         if not text.strip():
             return []
         longest = self.model.max_seq_length
+        if longest is None or math.isinf(longest):
+            return [(text, 1)]
         # No text has more pieces than bytes: most need not be cut into pieces to know that they are short.
-        if longest is None or len(text.encode("utf-8", "replace")) <= longest - self._special:
+        if len(text.encode("utf-8", "replace")) <= longest - self._special:
             return [(text, 1)]
         found = self.model.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
@@ -143,7 +147,8 @@ def load_sentence_model(
     if pooling is not None and pooling not in POOLINGS:
         raise ValueError(Errors.S801.format(pooling=pooling, known=", ".join(POOLINGS)))
     try:
-        model = SentenceTransformer(_place(str(name)), device=device, trust_remote_code=False)
+        with _no_bars():
+            model = SentenceTransformer(_place(str(name)), device=device, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(Errors.S800.format(name=name, why=first_line(error))) from error
     if pooling is not None:
@@ -168,6 +173,20 @@ def weights_fingerprint(weights: Mapping[str, torch.Tensor], *about: str) -> str
         digest.update(name.encode())
         digest.update(weights[name].detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Loading takes a moment; a bar of it would stand among what a command prints."""
+    from transformers.utils import logging
+
+    was_shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_shown:
+            logging.enable_progress_bar()
 
 
 def _place(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -40,6 +41,17 @@ def build_sentence_transformer(
         attrs={"batch_size": batch_size},
         shims=[SentenceTransformerShim({"name": name, "pooling": pooling, "max_length": max_length})],
     )
+
+
+def unit_fingerprint(model: UnitEncoder) -> str:
+    """What tells an encoder of units from others.
+
+    model (Model): The encoder.
+    RETURNS (str): That of its `SentenceTransformerModel`, or of its bytes when it is of another kind.
+    """
+    if model.shims and isinstance(model.shims[0], SentenceTransformerShim):
+        return model.shims[0].load().fingerprint
+    return hashlib.sha256(model.to_bytes()).hexdigest()[:16]
 
 
 class SentenceTransformerShim(Shim):

@@ -12,6 +12,9 @@ import typer
 
 from .. import DEFAULT_PIPELINE, __version__
 from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, is_first_rank, on_stderr, reported
+from .evaluate_cli import evaluate_encoder_cli
+from .index_cli import index_cli, search_cli
+from .whiten_cli import whiten_cli
 
 app = typer.Typer(
     name="samarkand",
@@ -198,6 +201,12 @@ def train_encoder_cli(
         row = train_encoder(config, context.args, resume=resume, report=on_stderr(describe))
     if as_json and is_first_rank():
         typer.echo(json.dumps(row))
+
+
+app.command("whiten")(whiten_cli)
+app.command("index")(index_cli)
+app.command("search")(search_cli)
+app.command("evaluate-encoder")(evaluate_encoder_cli)
 
 
 def _in_words(summary: dict[str, Any], output: Path) -> str:

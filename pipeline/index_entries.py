@@ -60,10 +60,10 @@ class EntryMaker:
         texts = [record.text] if self._split is None else self._split(record.text)
         names = [str(id)] if self._split is None else [f"{id}#{number}" for number in range(1, len(texts) + 1)]
         try:
-            checked = checked_records(names, len(texts), texts, [fields] * len(texts))
+            checked_records(names, len(texts), texts, [fields] * len(texts))
         except ValueError as error:
             return [refuse(record, str(error))]
-        return [Entry(made.id, made.text or "", made.metadata, record) for made in checked]
+        return [Entry(name, text, fields, record) for name, text in zip(names, texts)]
 
 
 def encode_entries(

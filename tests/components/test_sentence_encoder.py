@@ -10,6 +10,7 @@ import samarkand
 import spacy
 from samarkand.components.sentence_encoder import SentenceEncoder
 from samarkand.components.sentence_vectors import attach_vectors
+from samarkand.models.search_index import SearchIndex
 from samarkand.models.sentence_model import load_sentence_model
 from samarkand.models.whitening import VectorStatistics
 from sentence_checkpoints import make_encoder_folder
@@ -135,6 +136,21 @@ def test_a_sentence_transformer_reads_the_text_of_units(transformer, folder):
     vectors = np.stack([unit.vector for unit in (doc, *doc.sents)])
     np.testing.assert_allclose(vectors, model.encode(texts), atol=1e-5)
     assert not transformer(" ").has_vector
+
+
+def test_an_index_of_the_model_serves_the_pipeline(transformer, folder, tmp_path):
+    texts = ["the cat sat", "a dog ran", "the park"]
+    model = load_sentence_model(folder)
+    assert transformer.get_pipe("sentence_encoder").fingerprint == model.fingerprint
+    with SearchIndex.create(tmp_path / "index", model.width, fingerprint=model.fingerprint) as index:
+        index.add(["1", "2", "3"], model.encode(texts), texts)
+    transformer.add_pipe("retriever", config={"index": str(tmp_path / "index"), "k": 2})
+    try:
+        found = transformer("a dog ran")._.neighbours
+    finally:
+        transformer.remove_pipe("retriever")
+    assert found[0]["id"] == "2"
+    assert found[0]["score"] == pytest.approx(1, abs=1e-4)
 
 
 def test_a_saved_pipeline_needs_no_name(transformer, folder, tmp_path):

