@@ -31,6 +31,7 @@ QUICK = {
     "pretraining": [[]],
     "convergence": [["--optimizer", "torch/AdamW", "samarkand/Adapprox"]],
     "sentence_encoders": [[]],
+    "whitening": [[]],
 }
 
 

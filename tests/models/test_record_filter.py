@@ -47,7 +47,9 @@ def test_sql_agrees_with_python(records, conditions):
     db = sqlite3.connect(":memory:")
     db.execute("CREATE TABLE records (row INTEGER PRIMARY KEY, metadata TEXT)")
     for row, metadata in enumerate(records):
-        db.execute("INSERT INTO records VALUES (?, ?)", (row, json.dumps(metadata, ensure_ascii=False) if metadata else None))
+        db.execute(
+            "INSERT INTO records VALUES (?, ?)", (row, json.dumps(metadata, ensure_ascii=False) if metadata else None)
+        )
     clause, parameters = filter_sql(conditions)
     found = [row for (row,) in db.execute(f"SELECT row FROM records WHERE {clause} ORDER BY row", parameters)]
     db.close()

@@ -15,19 +15,18 @@ from samarkand.models.whitening_exports import without_normalize
 from samarkand.pipeline.sources import UsageError
 from samarkand.pipeline.whiten import whiten
 from samarkand.pipeline.whiten_cli import whiten_cli
+from sentence_checkpoints import WIDTH, make_encoder_folder
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
-from spacy.util import import_file
 from typer.testing import CliRunner
 
-checkpoints = import_file("sentence_checkpoints", Path(__file__).parents[1] / "models" / "sentence_checkpoints.py")
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "in", "mat", "park", "猫", "كلب"]
 TEXTS = [" ".join(np.random.default_rng(n).choice(WORDS, 2 + n % 5)) for n in range(60)]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    return checkpoints.make_encoder_folder(tmp_path_factory.mktemp("encoder"))
+    return make_encoder_folder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def test_the_folder_is_a_whitened_model(model, corpus, tmp_path):
     whitening = load_whitening(tmp_path / "out" / "whitening.safetensors", encoder.fingerprint)
     np.testing.assert_allclose(whitening.transform(encoder.encode(TEXTS)), vectors, atol=1e-4)
     assert summary["explained_variance"] == whitening.explained
-    assert (summary["sentences"], summary["width"], summary["dim"]) == (60, checkpoints.WIDTH, 6)
+    assert (summary["sentences"], summary["width"], summary["dim"]) == (60, WIDTH, 6)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
@@ -128,7 +127,7 @@ def test_refusals(model, corpus, tmp_path):
     with pytest.raises(ValueError, match=r"S813.*blank 1, S522 1"):
         whiten(model, tmp_path / "empty.jsonl", out)
     with pytest.raises(ValueError, match="S732"):
-        whiten(model, corpus, out, dim=checkpoints.WIDTH + 1)
+        whiten(model, corpus, out, dim=WIDTH + 1)
     assert not out.exists()
 
 
@@ -153,6 +152,6 @@ def test_command(model, corpus, tmp_path):
     assert done.exit_code == 0, done.output
     assert "61 sentences" in done.stdout
     assert "left out: S520 1" in done.stdout
-    assert load_whitening(out / "whitening.safetensors").dim == checkpoints.WIDTH
+    assert load_whitening(out / "whitening.safetensors").dim == WIDTH
     bad = invoke(model, corpus, "-o", tmp_path / "other", "--shrinkage", "much")
     assert (bad.exit_code, "S732" in bad.output) == (1, True)
