@@ -32,6 +32,7 @@ QUICK = {
     "convergence": [["--optimizer", "torch/AdamW", "samarkand/Adapprox"]],
     "sentence_encoders": [[]],
     "whitening": [[]],
+    "retrieval": [[]],
 }
 
 
