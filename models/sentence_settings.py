@@ -9,6 +9,9 @@ from .masked_lm import EncoderShape
 from .mirror_views import ViewSettings
 from .settings import require
 
+# Keys of the same file that belong to `samarkand prepare-pairs`.
+PREPARATION = ("corpora", "sources", "open_only", "most", "longest", "held_out", "english", "vocabulary", "seed")
+
 
 @dataclass(frozen=True)
 class StepSettings:

@@ -19,7 +19,13 @@ from .process_group import Ranks, joined_ranks
 from .sentence_losses import MirrorLoss
 from .sentence_model import load_sentence_model
 from .sentence_pairs import SentencePairs, draw_pairs
-from .sentence_settings import OBJECTIVES, ContrastiveSettings, DistillationSettings, SelfSupervisedSettings
+from .sentence_settings import (
+    OBJECTIVES,
+    PREPARATION,
+    ContrastiveSettings,
+    DistillationSettings,
+    SelfSupervisedSettings,
+)
 from .sentence_stage import Report, Row, Stage
 from .settings import load_settings, require
 
@@ -50,7 +56,7 @@ def train_sentences(
     RAISES (RuntimeError): S740 when the loss is no number any more.
     """
     require(objective in OBJECTIVES, "objective", objective, "one of masked-lm, " + ", ".join(OBJECTIVES))
-    settings = load_settings(OBJECTIVES[objective], config, overrides)
+    settings = load_settings(OBJECTIVES[objective], config, overrides, others=PREPARATION)
     output = Path(settings.output)
     if not resume and output.exists() and any(output.iterdir()):
         raise ValueError(Errors.S741.format(path=output))

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import DEFAULT_PIPELINE, __version__
-from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, is_first_rank, on_stderr, reported
+from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, TxtUnit, is_first_rank, on_stderr, reported
 from .evaluate_cli import evaluate_encoder_cli
 from .index_cli import index_cli, search_cli
 from .whiten_cli import whiten_cli
@@ -32,13 +32,6 @@ class OutputFormat(str, Enum):
     parquet = "parquet"
     docbin = "docbin"
     conll = "conll"
-
-
-class TxtUnit(str, Enum):
-    """Values of `--txt-unit`."""
-
-    line = "line"
-    file = "file"
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,14 @@ FAILED = 1
 USAGE = 2
 QUARANTINED = 3
 INTERRUPTED = 130
+
+
+class TxtUnit(str, Enum):
+    """Values of `--txt-unit`."""
+
+    line = "line"
+    file = "file"
+
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_tools import QUARANTINED, JsonOption, reported
+from .cli_tools import QUARANTINED, JsonOption, TxtUnit, reported
 
 # Characters of a neighbour's text that are shown.
 SHOWN = 160
@@ -20,13 +20,6 @@ class Unit(str, Enum):
 
     document = "document"
     sentence = "sentence"
-
-
-class TxtUnit(str, Enum):
-    """Values of `--txt-unit`."""
-
-    line = "line"
-    file = "file"
 
 
 class Metric(str, Enum):

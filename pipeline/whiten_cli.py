@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_tools import JsonOption, reported
+from .cli_tools import JsonOption, TxtUnit, reported
 
 
 def whiten_cli(
@@ -24,7 +24,7 @@ def whiten_cli(
     exponent: Annotated[float, typer.Option(help="1 whitens, 0 only rotates; less than 1 for tuned encoders.")] = 1.0,
     pooling: Annotated[str | None, typer.Option(help="mean, cls, weighted or first-last, not the model's own.")] = None,
     text_field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text",
-    txt_unit: Annotated[str, typer.Option(help="What a text is in a .txt file: line or file.")] = "line",
+    txt_unit: Annotated[TxtUnit, typer.Option(help="What a text is in a .txt file.")] = TxtUnit.line,
     limit: Annotated[int | None, typer.Option(help="Stop after this many texts.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Texts encoded at once.")] = 64,
     max_length: Annotated[int | None, typer.Option(help="Pieces of a text that are read at once.")] = None,
@@ -50,7 +50,7 @@ def whiten_cli(
             exponent=exponent,
             pooling=pooling,
             text_field=text_field,
-            txt_unit=txt_unit,
+            txt_unit=txt_unit.value,
             limit=limit,
             batch_size=batch_size,
             max_length=max_length,

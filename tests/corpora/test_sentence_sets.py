@@ -128,7 +128,9 @@ def test_json_rows_hold_what_they_have_to(tmp_path, line, reason):
         list(json_rows(path, en=str))
 
 
-@given(st.lists(st.lists(st.text("ab é你", min_size=1).filter(str.strip), min_size=2, max_size=4), max_size=5))
+@given(
+    st.lists(st.lists(st.text("ab é你", min_size=1).filter(str.strip), min_size=2, max_size=4), min_size=1, max_size=5)
+)
 def test_rows_survive(tmp_path_factory, rows):
     path = write(tmp_path_factory.mktemp("rows") / "a.tsv", "".join("\t".join(row) + "\n" for row in rows))
     assert [fields for _, fields in tsv_rows(path, 2)] == rows

@@ -22,7 +22,7 @@ from samarkand.models.checkpoints import checkpoints
 from samarkand.models.encoder_settings import EncoderSettings, ScheduleSettings
 from samarkand.models.masked_lm import MaskedLMLoss
 from samarkand.models.packed_corpus import PIECES
-from samarkand.models.settings import load_settings
+from samarkand.models.settings import load_settings, read_settings
 from samarkand.models.train_encoder import main, train_encoder
 from samarkand.pipeline import cli
 from typer.testing import CliRunner
@@ -361,11 +361,18 @@ def test_one_rank_speaks_for_all(tmp_path, recipe, capsys, monkeypatch):
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_recipes_resolve(config):
+    from samarkand.corpora import prepare_pairs
     from samarkand.corpora.prepare_text import TRAINING, PreparationSettings
+    from samarkand.models import sentence_settings
     from samarkand.models.encoder_settings import PREPARATION
 
-    load_settings(EncoderSettings, config, others=PREPARATION)
-    load_settings(PreparationSettings, config, others=TRAINING)
+    objective = read_settings(config).get("objective", "masked-lm")
+    if objective == "masked-lm":
+        load_settings(EncoderSettings, config, others=PREPARATION)
+        load_settings(PreparationSettings, config, others=TRAINING)
+    else:
+        load_settings(sentence_settings.OBJECTIVES[objective], config, others=sentence_settings.PREPARATION)
+        load_settings(prepare_pairs.PairSettings, config, others=prepare_pairs.TRAINING)
 
 
 @pytest.mark.parametrize("shape", ["cosine", "linear", "wsd"])
