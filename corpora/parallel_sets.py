@@ -11,9 +11,8 @@ from pathlib import Path
 
 from ..errors import Errors
 from .sentence_files import check_folder, check_known, family_of, is_asked, json_rows, tsv_columns, tsv_rows
-from .training_pairs import training_pairs
 
-__all__ = ["BITEXT_FAMILIES", "Bitext", "BitextFamily", "bitexts", "training_pairs"]
+__all__ = ["BITEXT_FAMILIES", "Bitext", "BitextFamily", "bitexts"]
 
 
 @dataclass(frozen=True)

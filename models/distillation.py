@@ -87,7 +87,9 @@ class Distillation:
         steps: StepSettings = getattr(self.settings.stages, name)
         folder = self.output / name
         if (folder / ENCODER).exists():
-            return SentenceTransformer(str(folder / ENCODER), device=str(self.ranks.device))
+            model = SentenceTransformer(str(folder / ENCODER), device=str(self.ranks.device))
+            self._look(name, model)
+            return model
         model = begin().to(self.ranks.device)
         model.requires_grad_(True)
         if steps.steps:
@@ -133,7 +135,7 @@ class Distillation:
         encoder, tokenizer = (
             load_encoder(settings.encoder) if settings.encoder else (self._random_encoder(), self.pairs.tokenizer)
         )
-        return self._pooled(encoder, tokenizer, "assistant")
+        return self._pooled(encoder, tokenizer)
 
     def _random_encoder(self) -> ModernBertModel:
         vocabulary, length = len(self.pairs.tokenizer), self.settings.training.max_length
@@ -144,14 +146,13 @@ class Distillation:
         encoder = shrink(
             assistant[0].model, embedding_size=sizes.embedding_size, layers=sizes.layers, repeats=sizes.repeats
         )
-        student = self._pooled(encoder, assistant.tokenizer, "student")
+        student = self._pooled(encoder, assistant.tokenizer)
         student[-1].load_state_dict(assistant[-1].state_dict())
         return student
 
-    def _pooled(self, encoder: nn.Module, tokenizer: PreTrainedTokenizerBase, name: str) -> SentenceTransformer:
-        folder = self.output / f"{name}.initial.{self.ranks.rank}"
+    def _pooled(self, encoder: nn.Module, tokenizer: PreTrainedTokenizerBase) -> SentenceTransformer:
         length = self.settings.training.max_length
-        return pooled_model(encoder, tokenizer, folder, width=self.teacher.width, max_length=length)
+        return pooled_model(encoder, tokenizer, width=self.teacher.width, max_length=length)
 
     def _look(self, name: str, model: SentenceTransformer) -> None:
         """Score held-out pairs: the share of sentences whose translation is the closest, mean of both directions."""

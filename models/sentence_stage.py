@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,13 +126,12 @@ class _Log(TrainerCallback):
 
 
 def pooled_model(
-    encoder: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, *, width: int, max_length: int
+    encoder: nn.Module, tokenizer: PreTrainedTokenizerBase, *, width: int, max_length: int
 ) -> SentenceTransformer:
     """An encoder as a sentence encoder: the mean of its pieces, and a linear map to the width of the teacher.
 
     encoder (PreTrainedModel): The encoder.
     tokenizer (PreTrainedTokenizerBase): Its pieces.
-    folder (Path): Where both are written, for `sentence-transformers` reads them from files.
     width (int): Width of a sentence's vector.
     max_length (int): Pieces that are read.
     RETURNS (SentenceTransformer): The model.
@@ -139,9 +139,11 @@ def pooled_model(
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
 
-    encoder.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    transformer = Transformer(str(folder), max_seq_length=max_length)
+    # `sentence-transformers` reads an encoder from files alone.
+    with tempfile.TemporaryDirectory() as folder:
+        encoder.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        transformer = Transformer(folder, max_seq_length=max_length)
     own = encoder.config.hidden_size
     head = Dense(own, width, bias=False, activation_function=nn.Identity())
     return SentenceTransformer(modules=[transformer, Pooling(own, "mean"), head], device="cpu")

@@ -8,6 +8,8 @@ import numpy as np
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from .whitening_map import SHORTEST
+
 
 def build_whitening_layer() -> Model[Floats2d, Floats2d]:
     """An affine map that is not there until `set_affine` is called. Rows of zeros stay zeros.
@@ -42,7 +44,7 @@ def _forward(model: Model[Floats2d, Floats2d], X: Floats2d, is_train: bool) -> t
     Y = (X @ W + model.get_param("c")) * filled
     scale = xp.ones((len(Y), 1), dtype="f")
     if model.attrs["unit_length"]:
-        scale = xp.maximum(xp.linalg.norm(Y, axis=1, keepdims=True), 1e-12)
+        scale = xp.maximum(xp.linalg.norm(Y, axis=1, keepdims=True), SHORTEST)
     Z = Y / scale
 
     def backprop(dZ: Floats2d) -> Floats2d:

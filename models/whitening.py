@@ -25,8 +25,7 @@ class VectorStatistics:
     Blocks of vectors are joined by the pairwise update of Chan, Golub and LeVeque (1979): centred products of a block
     are summed in float64, so that a large mean costs no digits. Statistics of shards can be merged, and pickled.
 
-    products (torch.dtype): Arithmetic within a block. float32 takes less time, and the covariance is exact to about
-        1e-7 of its greatest entry, not 1e-15.
+    products (torch.dtype): Arithmetic within a block: torch.float32 is faster and less exact than the default.
     """
 
     def __init__(self, products: torch.dtype = torch.float64) -> None:
