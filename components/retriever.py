@@ -23,8 +23,6 @@ DEFAULT_K = 10
 UNITS = ("doc", "sent")
 SETTINGS = ("index", "k", "filter", "min_score", "unit")
 _FILE = "retriever.json"
-# Process in which this module was imported: one that was forked from it cannot use its threads.
-_PROCESS = os.getpid()
 
 
 @Language.factory(
@@ -226,10 +224,6 @@ class Retriever:
         if self.index is None:
             raise ValueError(Errors.S833.format(name=self.name))
         if os.getpid() not in self._opened:
-            if os.getpid() != _PROCESS:
-                import faiss
-
-                faiss.omp_set_num_threads(1)
             self.load_index(self.index)
         return self._opened[os.getpid()]
 

@@ -14,7 +14,7 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from thinc.api import Config, Optimizer, chain, set_dropout_rate
 
 from ..errors import Errors
-from ..models.sentence_transformer_units import unit_fingerprint
+from ..models.sentence_transformer_units import prepare_whitening, unit_fingerprint
 from ..models.sentence_units import UnitEncoder, spread
 from ..models.token_pooling import count_words
 from ..models.unit_whitening import build_whitening_layer, set_affine
@@ -146,6 +146,7 @@ class SentenceEncoder(TrainablePipe):
         get_examples (Callable): Gives examples of the text.
         nlp (Optional[Language]): The pipeline.
         whitening (Optional[str]): File of `samarkand whiten`, fitted on vectors of this very encoder.
+        RAISES (ValueError): S815 if the file is no map, and as `set_whitening`.
         """
         validate_get_examples(get_examples, "SentenceEncoder.initialize")
         if self._encoder.attrs.get("pooling") == "weighted":
@@ -158,8 +159,13 @@ class SentenceEncoder(TrainablePipe):
     def set_whitening(self, whitening: Whitening) -> None:
         """Whiten vectors from now on; kept when the pipeline is saved.
 
+        A `Normalize` at the end of a model of `sentence-transformers` goes when the map was fitted without it, as
+        `samarkand whiten` does.
+
         whitening (Whitening): Fitted on vectors of this pipe.
+        RAISES (ValueError): S816 if it was fitted for another encoder, S810 for a model of another width.
         """
+        prepare_whitening(self._encoder, whitening)
         matrix, offset = whitening.affine()
         set_affine(self._whitening, matrix, offset, whitening.normalize)
 

@@ -22,6 +22,7 @@ from ..models.checkpoints import replace_folder
 from ..models.sentence_pairs import HELD_OUT, PAIRS, TOKENIZER
 from ..models.settings import load_settings, require
 from ..models.vocabulary import train_vocabulary, wrap_tokenizer
+from .sentence_splitting import make_splitter
 from .text_sources import TextSource, find_groups, read_texts
 from .training_pairs import TRAINING_SOURCES, TrainingPair, training_pairs
 
@@ -151,13 +152,10 @@ def _all_pairs(settings: PairSettings) -> Iterator[TrainingPair]:
 
 def _english_sentences(sources: list[TextSource]) -> Iterator[str]:
     """Sentences of texts, as spaCy's rules part them."""
-    from .. import blank
-
-    nlp = blank(ENGLISH)
-    nlp.add_pipe("sentencizer")
+    split = make_splitter(ENGLISH)
     for group in find_groups(sources):
         for text in read_texts(group.path, group.column):
-            yield from (sent.text.strip() for sent in nlp(text).sents)
+            yield from split(text)
 
 
 def _clean(pairs: Iterator[TrainingPair], longest: int, counts: dict[str, Counter[str]]) -> Iterator[TrainingPair]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +15,17 @@ from .vector_file import BLOCK_ROWS, VectorFile
 Knn = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 # Vectors that are gathered at once to rank candidates again.
 _GATHERED = 2**17
+
+
+def _use_one_thread() -> None:
+    """Of FAISS, where it has been imported: before that it has started none."""
+    if "faiss" in sys.modules:
+        sys.modules["faiss"].omp_set_num_threads(1)
+
+
+# The threads of OpenMP do not survive a fork, see `torch_shim`.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_use_one_thread)
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,37 @@ class VectorLoss(nn.Module):
         return sum(F.mse_loss(vector, target) for vector, target in zip(vectors, wanted))
 
 
+class PieceVectors(nn.Module):
+    """A sentence encoder without its layers: what `VectorLoss` needs to train the pieces alone.
+
+    model (Module): A `SentenceTransformer` of ModernBERT, a mean and a linear map.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: Features) -> Features:
+        """The map of the mean over pieces of their normalized vectors.
+
+        features (Features): Of one column.
+        RETURNS (Features): "sentence_embedding", shape (B, width).
+        """
+        model = getattr(self.model, "module", self.model)
+        return model[-1]({"sentence_embedding": _mean(final_piece_vectors(model, features["input_ids"]), features)})
+
+
+def final_piece_vectors(model: nn.Module, pieces: Tensor) -> Tensor:
+    """What ModernBERT would give for pieces if its layers added nothing.
+
+    model (Module): A `SentenceTransformer` of ModernBERT.
+    pieces (Tensor): Numbers of pieces, any shape.
+    RETURNS (Tensor): One more dimension, of the encoder's width.
+    """
+    encoder = model[0].model
+    return encoder.final_norm(encoder.embeddings(pieces))
+
+
 class EmbeddingLoss(nn.Module):
     """Mean squared error of the means of the embedding layers' outputs: stage 2, L2. No other layer runs or learns.
 
@@ -201,6 +232,9 @@ def frozen(module: nn.Module) -> nn.Module:
 
 def _embedding_mean(model: nn.Module, features: Features) -> Tensor:
     """Mean over pieces of what the embedding layer of a `SentenceTransformer` gives, shape (B, width)."""
-    vectors = model[0].model.embeddings(features["input_ids"])
+    return _mean(model[0].model.embeddings(features["input_ids"]), features)
+
+
+def _mean(vectors: Tensor, features: Features) -> Tensor:
     mask = features["attention_mask"].unsqueeze(-1).to(vectors.dtype)
     return (vectors * mask).sum(1) / mask.sum(1).clamp_min(1)

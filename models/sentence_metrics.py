@@ -8,6 +8,8 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import entropy, spearmanr
 
+from .exact_search import cpu_knn
+
 # Rows of a matrix of similarities that are in memory at once.
 BLOCK = 1024
 # Cosines of equal vectors differ by this much at most, in float32.
@@ -123,10 +125,8 @@ def mining_score(pairs: np.ndarray, margins: np.ndarray, gold: np.ndarray) -> Mi
 
 def _neighbours(queries: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Cosines and rows of the k closest candidates, each of shape (n, k)."""
-    import faiss
-
     arrays = (np.ascontiguousarray(array, dtype=np.float32) for array in (queries, candidates))
-    return faiss.knn(*arrays, min(k, len(candidates)), metric=faiss.METRIC_INNER_PRODUCT)
+    return cpu_knn(*arrays, min(k, len(candidates)))
 
 
 def _one_to_one(candidates: dict[tuple[int, int], float]) -> tuple[np.ndarray, np.ndarray]:

@@ -164,12 +164,15 @@ class StudentSettings:
 class StageSettings:
     """The stages, in their order.
 
+    pieces (StepSettings): Before the first, and not of the paper: the assistant's pieces learn from the teacher without
+        its layers, in a small part of the time. An assistant that begins with a pretrained encoder has no use for it.
     assistant (StepSettings): 1, the assistant learns from the teacher.
     embedding (StepSettings): 2, the student's embedding layer learns from the assistant's.
     recurrence (StepSettings): 3, the student learns from the assistant.
     relation (StepSettings): 4, the student learns from the teacher, and how sentences of a batch relate.
     """
 
+    pieces: StepSettings
     assistant: StepSettings
     embedding: StepSettings
     recurrence: StepSettings

@@ -18,6 +18,8 @@ from thinc.util import get_torch_default_device
 from ..errors import Errors
 from .sentence_model import SentenceTransformerModel, load_sentence_model
 from .sentence_units import UnitEncoder, Units
+from .whitening_exports import fitted_model
+from .whitening_map import Whitening
 
 
 @registry.architectures("samarkand.SentenceTransformer.v1")
@@ -49,9 +51,27 @@ def unit_fingerprint(model: UnitEncoder) -> str:
     model (Model): The encoder.
     RETURNS (str): That of its `SentenceTransformerModel`, or of its bytes when it is of another kind.
     """
-    if model.shims and isinstance(model.shims[0], SentenceTransformerShim):
+    if _has_shim(model):
         return model.shims[0].load().fingerprint
     return hashlib.sha256(model.to_bytes()).hexdigest()[:16]
+
+
+def prepare_whitening(model: UnitEncoder, whitening: Whitening) -> None:
+    """Let an encoder of units give the vectors that a whitening map was fitted on, see `fitted_model`.
+
+    model (Model): The encoder.
+    whitening (Whitening): The map; one that does not know its encoder is taken for any.
+    RAISES (ValueError): S816 if it was fitted for another encoder, S810 for a model of another width.
+    """
+    if _has_shim(model):
+        model.shims[0].prepare(whitening)
+    elif whitening.fingerprint:
+        whitening.check_fingerprint(unit_fingerprint(model))
+
+
+def _has_shim(model: UnitEncoder) -> bool:
+    """RETURNS (bool): Whether the vectors come from a model of `sentence-transformers`."""
+    return bool(model.shims) and isinstance(model.shims[0], SentenceTransformerShim)
 
 
 class SentenceTransformerShim(Shim):
@@ -68,6 +88,14 @@ class SentenceTransformerShim(Shim):
         if self._model is None:
             self._model = load_sentence_model(**self.cfg, device=str(get_torch_default_device()))
         return self._model
+
+    def prepare(self, whitening: Whitening) -> None:
+        """Give the vectors that a map was fitted on from now on.
+
+        whitening (Whitening): The map.
+        RAISES (ValueError): As `fitted_model`.
+        """
+        self._model = SentenceTransformerModel(fitted_model(self.load().model, whitening))
 
     def finish_update(self, optimizer: Any) -> None:
         """Nothing is learnt.

@@ -12,12 +12,11 @@ the same steps as one that never was.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import Errors, is_coded, is_expected, spoken
+from ..errors import Errors, is_first_rank, tell
 from .checkpoints import checkpoints
 from .encoder_settings import PREPARATION, EncoderSettings
 from .encoder_trainer import EncoderTrainer, Row
@@ -83,7 +82,6 @@ def main(arguments: Sequence[str]) -> int:
     if not words or words[0].startswith("-"):
         print(__doc__, file=sys.stderr)
         return 2
-    rank = int(os.environ.get("RANK", 0))
     try:
         train_encoder(
             Path(words[0]),
@@ -92,13 +90,10 @@ def main(arguments: Sequence[str]) -> int:
             report=lambda row: print(describe(row), file=sys.stderr, flush=True),
         )
     except (OSError, ValueError, RuntimeError) as err:
-        if not is_expected(err):
-            raise
-        if rank == 0 or not is_coded(err):
-            print(f"error: {spoken(err)}", file=sys.stderr)
+        tell(err)
         return 1
     except KeyboardInterrupt:
-        if rank == 0:
+        if is_first_rank():
             print("interrupted: go on with --resume", file=sys.stderr)
         return 130
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-import torch
 
 from ..errors import Errors, SamarkandWarning, Warnings
 from .settings import require
@@ -13,8 +12,12 @@ from .whitening_map import Whitening, check_width, load_whitening
 
 __all__ = ["VectorStatistics", "Whitening", "load_whitening"]
 
-# Rows that are centred and multiplied at once, and columns of a panel, measured on 384 columns.
-ROWS, PANEL = 4096, 128
+# Rows that are multiplied at once, measured on 384 columns.
+ROWS = 4096
+# Rows whose mean is near enough to that of all; of one that is smaller than their spread, products lose no digits.
+NEAR = 256
+# Squares of deviations between these keep their digits in float32.
+SQUARES = (1e-20, 1e30)
 # Vectors whose variance is this share of their squared length differ by rounding alone.
 SAME = 1e-24
 
@@ -22,17 +25,15 @@ SAME = 1e-24
 class VectorStatistics:
     """Count, mean and covariance of vectors, in memory that does not grow with their number.
 
-    Blocks of vectors are joined by the pairwise update of Chan, Golub and LeVeque (1979): centred products of a block
-    are summed in float64, so that a large mean costs no digits. Statistics of shards can be merged, and pickled.
-
-    products (torch.dtype): Arithmetic within a block: torch.float32 is faster and less exact than the default.
+    Products are summed in float64; float64 and whole numbers are multiplied in float64, and smaller kinds in float32, a
+    block at a time. A large mean is taken off before, so that it costs no digits. Updates are joined by the pairwise
+    rule of Chan, Golub and LeVeque (1979). Statistics of shards can be merged, and pickled.
     """
 
-    def __init__(self, products: torch.dtype = torch.float64) -> None:
-        self.products = products
+    def __init__(self) -> None:
         self.count = 0
         self.mean = np.zeros(0)
-        # Sums of centred products; only the lower triangle counts.
+        # Sums of centred products.
         self._outer = np.zeros((0, 0))
 
     @property
@@ -43,8 +44,7 @@ class VectorStatistics:
     @property
     def covariance(self) -> np.ndarray:
         """Covariance with the divisor n, shape (d, d), float64."""
-        lower = np.tril(self._outer)
-        return (lower + np.tril(lower, -1).T) / max(self.count, 1)
+        return self._outer / max(self.count, 1)
 
     def update(self, vectors: np.ndarray) -> None:
         """Add a block of vectors, all of it or, when it is refused, none.
@@ -55,12 +55,8 @@ class VectorStatistics:
         vectors = np.asarray(vectors)
         width = self.width or (vectors.shape[1] if vectors.ndim == 2 else 0)
         check_width(vectors.shape, width or "d")
-        block = VectorStatistics(self.products)
-        block._set_width(width)
-        buffer = torch.empty((min(len(vectors), ROWS) + 1, width), dtype=self.products)
-        for start in range(0, len(vectors), ROWS):
-            block._add(vectors[start : start + ROWS], start, buffer)
-        self.merge(block)
+        if len(vectors):
+            self.merge(_statistics(vectors))
 
     def merge(self, other: VectorStatistics) -> None:
         """Add statistics of other vectors, in place.
@@ -76,7 +72,7 @@ class VectorStatistics:
         total = self.count + other.count
         delta = other.mean - self.mean
         self._outer += other._outer
-        self._outer += np.outer(delta * (self.count * other.count / total), delta)
+        self._outer += self.count * other.count / total * np.outer(delta, delta)
         self.mean = self.mean + delta * (other.count / total)
         self.count = total
 
@@ -142,26 +138,47 @@ class VectorStatistics:
     def _set_width(self, width: int) -> None:
         self.mean, self._outer = np.zeros(width), np.zeros((width, width))
 
-    def _add(self, vectors: np.ndarray, first: int, buffer: torch.Tensor) -> None:
-        """Add vectors, the first of which has the number `first`, of which the buffer holds one more at least."""
-        count, width = vectors.shape
-        rows = buffer[:count]
-        np.copyto(rows.numpy(), vectors)
-        mean = rows.mean(dim=0)
-        if not torch.isfinite(mean).all():
-            bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-            raise ValueError(Errors.S811.format(row=first + int(bad[0]) if len(bad) else first))
-        rows -= mean
-        # What the two means differ by goes in as one more vector: sqrt(n b / (n + b)) times the difference.
-        delta = mean.numpy() - self.mean
-        total = self.count + count
-        buffer[count] = torch.from_numpy(delta * (self.count * count / total) ** 0.5)
-        outer, rows = torch.from_numpy(self._outer), buffer[: count + 1]
-        for left in range(0, width, PANEL):
-            right = min(left + PANEL, width)
-            outer[left:right, :right] += rows[:, left:right].T @ rows[:, :right]
-        self.mean = self.mean + delta * (count / total)
-        self.count = total
+
+def _statistics(vectors: np.ndarray) -> VectorStatistics:
+    """Statistics of a block of vectors, shape (n, d), n at least 1."""
+    count, width = vectors.shape
+    near = vectors[:NEAR].astype(np.float64)
+    shift = near.mean(axis=0)
+    if np.square(shift).max() <= near.var(axis=0).max():
+        shift = np.zeros(width)
+    dtype = np.float32 if vectors.dtype.kind == "f" and vectors.dtype.itemsize <= 4 else np.float64
+    shift = shift.astype(dtype)
+    sums, outer = _shifted_sums(vectors, shift)
+    if dtype == np.float32 and not SQUARES[0] < outer.diagonal().max() / count < SQUARES[1]:
+        sums, outer = _shifted_sums(vectors, shift.astype(np.float64))
+    if not np.isfinite(sums + outer.diagonal()).all():
+        rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        raise ValueError(Errors.S811.format(row=int(rows[0]) if len(rows) else 0))
+    block = VectorStatistics()
+    block._set_width(width)
+    block.count, delta = count, sums / count
+    block.mean = shift + delta
+    block._outer = outer - count * np.outer(delta, delta)
+    return block
+
+
+def _shifted_sums(vectors: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of deviations from a vector and of their products, (d) and (d, d), multiplied in the kind of `shift`."""
+    width = len(shift)
+    buffer, ones = np.empty((min(len(vectors), ROWS), width), shift.dtype), np.ones(ROWS, shift.dtype)
+    sums, outer = np.zeros(width), np.zeros((width, width))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(vectors), ROWS):
+            rows = vectors[start : start + ROWS]
+            # A cast within the difference would be slower than both one by one.
+            if rows.dtype != shift.dtype:
+                np.copyto(buffer[: len(rows)], rows)
+                rows = buffer[: len(rows)]
+            if shift.any():
+                rows = np.subtract(rows, shift, out=buffer[: len(rows)])
+            sums += ones[: len(rows)] @ rows
+            outer += rows.T @ rows
+    return sums, outer
 
 
 def check_whitening(

@@ -29,11 +29,30 @@ def without_normalize(model: SentenceTransformer) -> SentenceTransformer:
     return _with_modules(model, modules[:-1]) if isinstance(modules[-1], Normalize) else model
 
 
-def append_whitening(model: SentenceTransformer, whitening: Whitening) -> SentenceTransformer:
-    """A model that gives whitened vectors, of modules that any `sentence-transformers` has: `Dense` and `Normalize`.
+def fitted_model(model: SentenceTransformer, whitening: Whitening) -> SentenceTransformer:
+    """The model whose vectors a map was fitted on.
 
     A `Normalize` at the end of the model is dropped when the map was fitted without it: it would change what the map
     gets. One that the map was fitted with stays, and so it does when the map does not know its encoder.
+
+    model (SentenceTransformer): The model that the map was fitted for.
+    whitening (Whitening): The map.
+    RETURNS (SentenceTransformer): The model, or one of the same modules but the last.
+    RAISES (ValueError): S810 for vectors of another width, S816 if the map was fitted for another model.
+    """
+    bare = without_normalize(model)
+    if whitening.fingerprint and whitening.fingerprint == SentenceTransformerModel(bare).fingerprint:
+        model = bare
+    elif whitening.fingerprint:
+        whitening.check_fingerprint(SentenceTransformerModel(model).fingerprint)
+    check_width(("n", model.get_embedding_dimension()), whitening.width)
+    return model
+
+
+def append_whitening(model: SentenceTransformer, whitening: Whitening) -> SentenceTransformer:
+    """A model that gives whitened vectors, of modules that any `sentence-transformers` has: `Dense` and `Normalize`.
+
+    They follow what `fitted_model` gives.
 
     model (SentenceTransformer): The model that the map was fitted for.
     whitening (Whitening): The map.
@@ -43,12 +62,7 @@ def append_whitening(model: SentenceTransformer, whitening: Whitening) -> Senten
     """
     from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 
-    bare = without_normalize(model)
-    if whitening.fingerprint and whitening.fingerprint == SentenceTransformerModel(bare).fingerprint:
-        model = bare
-    elif whitening.fingerprint:
-        whitening.check_fingerprint(SentenceTransformerModel(model).fingerprint)
-    check_width(("n", model.get_embedding_dimension()), whitening.width)
+    model = fitted_model(model, whitening)
     matrix, offset = (torch.from_numpy(array.copy()) for array in whitening.affine())
     dense = Dense(*matrix.shape, activation_function=None, init_weight=matrix.T.contiguous(), init_bias=offset)
     modules = [*model, dense.to(model.dtype), *([Normalize()] if whitening.normalize else [])]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import DEFAULT_PIPELINE
 from ..errors import Errors
 from .loading import PipelineSpec
+from .option_checks import TXT_UNITS, Check, at_least_one, check_options, one_of
 from .progress import ProgressBar
 from .readers import check_source
 from .run import QUARANTINE, SUMMARY, Run, RunOptions
@@ -18,8 +19,6 @@ from .writers import FORMATS
 
 if TYPE_CHECKING:
     from spacy.language import Language
-
-TXT_UNITS = ("line", "file")
 
 
 def annotate(
@@ -119,19 +118,14 @@ def _protect_inputs(sources: list[Source], targets: list[Path]) -> None:
 
 
 def _check_options(options: RunOptions) -> None:
-    """Refuse values that no run can use."""
-    conll = options.output_format == "conll"
-    output = Path(options.output)
-    checks = {
-        "output": (not output.exists() or output.is_dir(), "a folder"),
-        "format": (options.output_format in FORMATS, f"one of {', '.join(FORMATS)}"),
-        "txt_unit": (options.txt_unit in TXT_UNITS, f"one of {', '.join(TXT_UNITS)}"),
-        "spans_key": (options.spans_key is None or conll, "left out: only CoNLL is limited to one group"),
-        "n_process": (options.n_process >= 1, "1 or more, or -1 for one a core"),
-        "batch_size": (options.batch_size >= 1, "1 or more"),
-        "limit": (options.limit is None or options.limit >= 1, "1 or more"),
-    }
-    for name, (valid, expected) in checks.items():
-        if not valid:
-            value = getattr(options, "output_format" if name == "format" else name)
-            raise UsageError(Errors.S507.format(name=name, value=value, expected=expected))
+    output, key = Path(options.output), options.spans_key
+    fits = key is None or options.output_format == "conll"
+    check_options(
+        output=Check(options.output, not output.exists() or output.is_dir(), "a folder"),
+        format=one_of(options.output_format, FORMATS),
+        txt_unit=one_of(options.txt_unit, TXT_UNITS),
+        spans_key=Check(key, fits, "left out: only CoNLL is limited to one group"),
+        n_process=Check(options.n_process, options.n_process >= 1, "1 or more, or -1 for one a core"),
+        batch_size=at_least_one(options.batch_size),
+        limit=at_least_one(options.limit),
+    )

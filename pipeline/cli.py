@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from .. import DEFAULT_PIPELINE, __version__
-from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, TxtUnit, is_first_rank, on_stderr, reported
+from ..errors import is_first_rank
+from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, TxtUnit, on_stderr, reported
 from .evaluate_cli import evaluate_encoder_cli
 from .index_cli import index_cli, search_cli
 from .whiten_cli import whiten_cli

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import SamarkandWarning, is_coded, is_expected, spoken
+from ..errors import SamarkandWarning, is_first_rank, tell
 
 FAILED = 1
 USAGE = 2
@@ -28,14 +27,6 @@ class TxtUnit(str, Enum):
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-
-def is_first_rank() -> bool:
-    """Whether this process speaks for all that torchrun started: each of them meets the same errors.
-
-    RETURNS (bool): Whether it does; true outside torchrun.
-    """
-    return os.environ.get("RANK", "0") == "0"
 
 
 def on_stderr(describe: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], None]:
@@ -68,18 +59,10 @@ def reported(interrupted: str = "files that were complete are kept, see run.json
         warnings.showwarning = show_short
         try:
             yield
-        except UsageError as error:
-            _fail(error, USAGE)
         except (OSError, ValueError, RuntimeError) as error:
-            if not is_expected(error):
-                raise
-            _fail(error, FAILED)
+            tell(error)
+            raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from None
         except KeyboardInterrupt:
-            typer.echo(f"interrupted: {interrupted}", err=True)
+            if is_first_rank():
+                typer.echo(f"interrupted: {interrupted}", err=True)
             raise typer.Exit(INTERRUPTED) from None
-
-
-def _fail(error: Exception, status: int) -> None:
-    if is_first_rank() or not is_coded(error):
-        typer.echo(f"error: {spoken(error)}", err=True)
-    raise typer.Exit(status) from None

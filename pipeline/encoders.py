@@ -122,7 +122,7 @@ def annotations(doc: Doc) -> dict[str, Any]:
 
     doc (Doc): The annotated document.
     RETURNS (dict): "text"; "entities" from `doc.ents`; "spans" by group when the document has groups; "meta"
-        with scripts and languages when the tokenizer gives them.
+        with scripts and languages when the tokenizer gives them; "neighbours" when a `retriever` has found some.
     """
     result: dict[str, Any] = {"text": doc.text, "entities": [_span(ent) for ent in doc.ents]}
     if doc.spans:
@@ -130,6 +130,8 @@ def annotations(doc: Doc) -> dict[str, Any]:
     meta = {name: plain(doc._.get(name)) for name in ("scripts", "langs") if doc.has_extension(name)}
     if meta:
         result["meta"] = meta
+    if doc.has_extension("neighbours") and doc._.neighbours:
+        result["neighbours"] = plain(doc._.neighbours)
     return result
 
 

@@ -13,14 +13,13 @@ from ..corpora.mpts import GENRES, MptsSet
 from ..corpora.parallel_sets import Bitext
 from ..corpora.sentence_files import family_of
 from ..corpora.sentence_sets import StsSet
-from ..errors import Errors
 from ..models.perspective_scores import average_scores, score_perspectives
 from ..models.perspectives import GenreProduct, PerspectiveHeads, fit_pairs, predict_pairs
 from ..models.sentence_metrics import cosine_spearman, isotropy, mine_pairs, mining_score, retrieval_accuracy
 from ..models.sentence_model import SentenceModel
 from .encode_once import EncodeOnce
 from .evaluation_sets import EvaluationSets
-from .sources import UsageError
+from .option_checks import at_least_one, check_options
 
 # Distinct sentences of each side of a set that the isotropy is measured on.
 ISOTROPY_SAMPLE = 100
@@ -47,9 +46,7 @@ def evaluate_encoder(
         "model": fingerprint and width; "sentences": distinct ones; "seconds": of encoding.
     RAISES (UsageError): S507 for a limit or batch size below 1.
     """
-    for name, value in (("limit", limit), ("batch_size", batch_size)):
-        if value is not None and value < 1:
-            raise UsageError(Errors.S507.format(name=name, value=value, expected="1 or more"))
+    check_options(limit=at_least_one(limit), batch_size=at_least_one(batch_size))
     sets = sets.head(limit)
     encoder = EncodeOnce(model, sets.groups(), batch_size=batch_size, progress=progress)
     samples: dict[str, dict[str, np.ndarray]] = defaultdict(dict)

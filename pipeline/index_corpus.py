@@ -20,9 +20,9 @@ from ..errors import Errors, SamarkandWarning, Warnings
 from ..models.record_store import FILE
 from ..models.search_index import SearchIndex
 from ..models.sentence_model import SentenceModel
-from .annotate import TXT_UNITS
 from .files import write_aside, write_errors
 from .index_entries import Entry, EntryMaker, encode_entries, refuse
+from .option_checks import TXT_UNITS, at_least_one, check_options, one_of
 from .quarantine import Quarantine
 from .readers import check_source, read_source
 from .records import ReadOptions, Rejected
@@ -106,7 +106,12 @@ def index_corpus(
     options = IndexOptions(
         unit=unit, text_field=text_field, txt_unit=txt_unit, id_field=id_field, batch_size=batch_size, limit=limit
     )
-    _check_options(options)
+    check_options(
+        unit=one_of(unit, UNITS),
+        txt_unit=one_of(txt_unit, TXT_UNITS),
+        batch_size=at_least_one(batch_size),
+        limit=at_least_one(limit),
+    )
     try:
         limit_of_auto = None if memory is None else parse_size(memory)
     except ValueError as error:
@@ -208,15 +213,3 @@ class _IndexRun:
             **{name: getattr(state, name) for name in ("width", "metric", "encoder", "fingerprint")},
             "inputs": [str(source) for source in sources],
         }
-
-
-def _check_options(options: IndexOptions) -> None:
-    checks = {
-        "unit": (options.unit in UNITS, f"one of {', '.join(UNITS)}"),
-        "txt_unit": (options.txt_unit in TXT_UNITS, f"one of {', '.join(TXT_UNITS)}"),
-        "batch_size": (options.batch_size >= 1, "1 or more"),
-        "limit": (options.limit is None or options.limit >= 1, "1 or more"),
-    }
-    for name, (valid, expected) in checks.items():
-        if not valid:
-            raise UsageError(Errors.S507.format(name=name, value=getattr(options, name), expected=expected))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..corpora.sentence_splitting import make_splitter
 from ..errors import first_line
 from ..models.index_changes import checked_records
 from ..models.sentence_model import SentenceModel
@@ -90,24 +90,6 @@ def encode_entries(
         first, second = (encode_entries(encoder, part, batch_size) for part in (entries[:middle], entries[middle:]))
         return first[0] + second[0], first[1] + second[1]
     return list(zip(entries, vectors)), []
-
-
-def make_splitter() -> Callable[[str], list[str]]:
-    """A function that cuts a text into sentences.
-
-    RETURNS (Callable[[str], list[str]]): Takes a text, and gives its sentences, without blank ones.
-    """
-    from .. import blank
-
-    nlp = blank("xx")
-    nlp.add_pipe("sentencizer")
-
-    def split(text: str) -> list[str]:
-        with nlp.memory_zone():
-            sentences = [sentence.text.strip() for sentence in nlp(text).sents]
-        return [sentence for sentence in sentences if sentence]
-
-    return split
 
 
 def refuse(record: Record, reason: str) -> Rejected:

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import Errors
 
 # Names that the annotation uses in every record; fields of the input by these names get the prefix "input_".
-RESERVED = frozenset({"text", "entities", "spans", "meta", "other_fields"})
+RESERVED = frozenset({"text", "entities", "spans", "meta", "neighbours", "other_fields"})
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors
+from .option_checks import TXT_UNITS, at_least_one, check_options, one_of
 from .readers import check_source, read_source
 from .records import ReadOptions, Record
 from .sources import Source, UsageError, find_sources
@@ -74,9 +75,7 @@ def whiten(
     from ..models.whitening_exports import append_whitening, without_normalize
 
     check_whitening(dim, retained, shrinkage, exponent, 0.0)
-    for name, value in {"batch_size": batch_size, "limit": limit}.items():
-        if value is not None and value < 1:
-            raise UsageError(Errors.S507.format(name=name, value=value, expected="1 or more"))
+    check_options(batch_size=at_least_one(batch_size), limit=at_least_one(limit), txt_unit=one_of(txt_unit, TXT_UNITS))
     inputs, output = [str(item) for item in ([inputs] if isinstance(inputs, (str, Path)) else inputs)], Path(output)
     options = ReadOptions(text_field, txt_unit)
     sources = _plan(inputs, output, options, force)
@@ -114,11 +113,6 @@ def whiten(
 
 def _plan(inputs: list[str], output: Path, options: ReadOptions, force: bool) -> list[Source]:
     """Find the sources, and refuse what would go wrong later."""
-    from .annotate import TXT_UNITS
-
-    if options.txt_unit not in TXT_UNITS:
-        expected = f"one of {', '.join(TXT_UNITS)}"
-        raise UsageError(Errors.S507.format(name="txt_unit", value=options.txt_unit, expected=expected))
     sources = find_sources(inputs, exclude=output)
     _check_output(output, sources, force)
     for source in sources:

@@ -127,6 +127,7 @@ class ParquetWriter:
             "entities": annotation["entities"],
             "spans": [{"key": key, **span} for key, group in groups.items() for span in group],
             "meta": _as_json(annotation.get("meta")),
+            "neighbours": _as_json(annotation.get("neighbours")),
         }
         if self._declared is not None:
             return {**row, **fields}
@@ -176,6 +177,7 @@ def _output_schema(declared: pyarrow.Schema | None, kinds: dict[str, type]) -> p
         pa.field("entities", pa.list_(pa.struct(span))),
         pa.field("spans", pa.list_(pa.struct([pa.field("key", pa.string()), *span]))),
         pa.field("meta", pa.string()),
+        pa.field("neighbours", pa.string()),
     ]
     if declared is not None:
         return pa.schema([*declared, *annotation])
@@ -183,7 +185,7 @@ def _output_schema(declared: pyarrow.Schema | None, kinds: dict[str, type]) -> p
     return pa.schema([*columns, *annotation, pa.field("other_fields", pa.string())])
 
 
-def _as_json(value: dict[str, Any] | None) -> str | None:
+def _as_json(value: Any) -> str | None:
     return to_json(value).decode().rstrip("\n") if value else None
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +14,12 @@ from samarkand.components.sentence_encoder import SentenceEncoder
 from samarkand.components.sentence_vectors import attach_vectors
 from samarkand.models.search_index import SearchIndex
 from samarkand.models.sentence_model import load_sentence_model
-from samarkand.models.whitening import VectorStatistics
-from sentence_checkpoints import make_encoder_folder
+from samarkand.models.whitening import VectorStatistics, load_whitening
+from samarkand.models.whitening_map import FILE
+from samarkand.pipeline.whiten import whiten
+from sentence_checkpoints import WORDS, make_encoder_folder
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
@@ -204,6 +210,47 @@ def test_whitening_from_a_file(tmp_path):
     assert nlp("a cat").vector.shape == (5,)
     with pytest.raises(ValueError, match="S807"):
         nlp("a cat").similarity(make_nlp()("a cat"))
+
+
+@pytest.fixture(scope="module")
+def normal(folder, tmp_path_factory):
+    """A model that ends in a Normalize, and the map that `samarkand whiten` fits for it."""
+    place = tmp_path_factory.mktemp("normal")
+    (place / "texts.txt").write_text("\n".join(f"{a} {b}" for a in WORDS for b in WORDS[:5]), encoding="utf-8")
+    SentenceTransformer(modules=[*load_sentence_model(folder).model, Normalize()]).save(str(place / "model"))
+    whiten(place / "model", place / "texts.txt", place / "white", dim=4)
+    return place
+
+
+def make_whitened(name: Path | str, whitening: Path) -> Language:
+    nlp = samarkand.blank("xx")
+    model = {"@architectures": "samarkand.SentenceTransformer.v1", "name": str(name)}
+    nlp.add_pipe("sentence_encoder", config={"model": model})
+    examples = [Example(doc, doc) for doc in map(nlp.make_doc, TEXTS)]
+    nlp.get_pipe("sentence_encoder").initialize(lambda: examples, whitening=str(whitening))
+    return nlp
+
+
+def test_the_map_of_a_model_with_scaling_is_taken_before_it(normal, tmp_path):
+    nlp = make_whitened(normal / "model", normal / "white" / FILE)
+    texts = ["the cat sat", "a dog ran", "猫"]
+    expected = load_sentence_model(normal / "white").encode(texts)
+    np.testing.assert_allclose([nlp(text).vector for text in texts], expected, atol=1e-4)
+    nlp.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path)
+    np.testing.assert_allclose([loaded(text).vector for text in texts], expected, atol=1e-4)
+    assert loaded.get_pipe("sentence_encoder").fingerprint == nlp.get_pipe("sentence_encoder").fingerprint
+
+
+def test_the_map_of_another_model_is_refused(normal, tmp_path):
+    whitening = load_whitening(normal / "white" / FILE)
+    with pytest.raises(ValueError, match=rf"S816.*{whitening.fingerprint}"):
+        make_whitened(make_encoder_folder(tmp_path / "other", seed=1), normal / "white" / FILE)
+    with pytest.raises(ValueError, match="S816"):
+        make_nlp().get_pipe("sentence_encoder").set_whitening(whitening)
+    replace(whitening, fingerprint="").save(tmp_path / FILE)
+    with pytest.raises(ValueError, match="S810"):
+        make_whitened(make_encoder_folder(tmp_path / "wide", width=32), tmp_path / FILE)
 
 
 def test_weights_want_words():

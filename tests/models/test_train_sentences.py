@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from datasets import Dataset
 from samarkand.models.distillation import Distillation, load_encoder
 from samarkand.models.masked_lm import EncoderShape, build_masked_lm
 from samarkand.models.process_group import Ranks
 from samarkand.models.recurrent_encoder import RecurrentEncoder
+from samarkand.models.sentence_losses import PieceVectors
 from samarkand.models.sentence_metrics import unit_vectors
 from samarkand.models.sentence_model import load_sentence_model
 from samarkand.models.sentence_pairs import HELD_OUT, PAIRS, TOKENIZER, draw_pairs
@@ -74,6 +76,7 @@ def recipe(path: Path, **settings: object) -> Path:
 
 TRAINING = {"precision": "fp32", "max_length": 32, "log_steps": 5, "save_steps": 20}
 SHAPE = {"layers": 2, "width": 32, "heads": 2, "hidden": 48}
+STAGES = ("pieces", "assistant", "embedding", "recurrence", "relation")
 STEPS = {"batch_size": 16, "learn_rate": 2e-3}
 
 
@@ -95,7 +98,7 @@ def distillation(folder: Path, pairs: Path, teacher: str, **changes: object) -> 
         "training": TRAINING,
         "assistant.shape": SHAPE,
         "student": {"embedding_size": 16, "layers": 1, "repeats": 2},
-        **{f"stages.{name}": {"steps": 60, **STEPS} for name in ("assistant", "embedding", "recurrence", "relation")},
+        **{f"stages.{name}": {"steps": 60, **STEPS} for name in STAGES},
     }
     return recipe(folder / "config.toml", **(settings | changes))
 
@@ -109,7 +112,7 @@ def distilled(tmp_path_factory, pairs, teacher):
 
 def test_every_stage_learns(distilled):
     _, rows, result = distilled
-    for stage in ("assistant", "embedding", "recurrence", "relation"):
+    for stage in STAGES:
         losses = [row["loss"] for row in rows if row.get("stage") == stage and "loss" in row]
         assert losses[-1] < 0.8 * losses[0], stage
         assert [row for row in rows if row["stage"] == stage and "held_out" in row]
@@ -131,6 +134,34 @@ def test_the_result_is_a_small_sentence_encoder(distilled, teacher):
     assert model.width == load_sentence_model(teacher).width
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 1, 0], atol=1e-3)
     assert vectors[0] @ vectors[1] > 0.5
+
+
+def test_pieces_alone_are_a_static_encoder(distilled, teacher):
+    output, _, result = distilled
+    static = load_sentence_model(output / "pieces" / "static")
+    whole = SentenceTransformer(str(output / "pieces" / "encoder"))
+    texts = ["the cat runs in the park", "猫在公园跑"]
+    ids = [whole.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    found = [PieceVectors(whole)({"input_ids": i, "attention_mask": torch.ones_like(i)}) for i in map(as_row, ids)]
+    expected = torch.cat([F.normalize(features["sentence_embedding"], dim=1) for features in found])
+    np.testing.assert_allclose(static.encode(texts), expected.detach().numpy(), atol=1e-5)
+    assert static.width == load_sentence_model(teacher).width
+    assert min(result["stages"]["pieces"].values()) > 0.15
+
+
+def as_row(ids: list[int]) -> torch.Tensor:
+    return torch.tensor([ids])
+
+
+def test_pieces_learn_without_layers(distilled):
+    output, _, _ = distilled
+    model = SentenceTransformer(str(output / "pieces" / "encoder"))
+    features = {"input_ids": torch.tensor([[7, 8, 9]]), "attention_mask": torch.ones(1, 3)}
+    model.zero_grad()
+    PieceVectors(model)(features)["sentence_embedding"].square().sum().backward()
+    learning = {name.split(".")[2] for name, weight in model.named_parameters() if weight.grad is not None}
+    assert {"embeddings", "final_norm"} <= learning
+    assert "layers" not in learning
 
 
 def test_the_embedding_stage_touches_nothing_else(distilled):
@@ -176,15 +207,15 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path, pairs, teacher):
 
 def test_a_stage_can_be_left_out(tmp_path, pairs, teacher):
     config = distillation(tmp_path, pairs, teacher, **{"stages.embedding": {"steps": 0}, "relation": "softmax"})
-    short = [word for name in ("assistant", "recurrence", "relation") for word in (f"--stages.{name}.steps", "5")]
+    short = [word for name in STAGES if name != "embedding" for word in (f"--stages.{name}.steps", "5")]
     result = train_encoder(config, short)
-    assert set(result["stages"]) == {"assistant", "embedding", "recurrence", "relation"}
+    assert set(result["stages"]) == set(STAGES)
     assert not (tmp_path / "output" / "embedding").exists()
 
 
 def test_an_assistant_begins_with_an_encoder(tmp_path, pairs, teacher):
     base = make_modern_bert(tmp_path / "base")
-    none = {f"stages.{name}": {"steps": 0} for name in ("assistant", "embedding", "recurrence", "relation")}
+    none = {f"stages.{name}": {"steps": 0} for name in STAGES}
     train_encoder(distillation(tmp_path, pairs, teacher, assistant={"encoder": str(base)}, **none))
     student = load_sentence_model(tmp_path / "output" / "encoder").model[0].model
     first = load_encoder(str(base))[0].layers[0].mlp.Wi.weight

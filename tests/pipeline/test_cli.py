@@ -13,8 +13,8 @@ import samarkand
 from annotation_pipelines import files_in, make_nlp
 from rich.console import Console
 from samarkand.pipeline import cli
-from samarkand.pipeline.annotate import TXT_UNITS
 from samarkand.pipeline.info import bundled_pipelines
+from samarkand.pipeline.option_checks import TXT_UNITS
 from samarkand.pipeline.progress import ProgressBar
 from samarkand.pipeline.writers import FORMATS
 from typer.testing import CliRunner

@@ -87,6 +87,29 @@ def test_meta_of_the_tokenizer(monkeypatch):
     assert annotations(doc)["meta"] == {"scripts": {"Latn": 1.0}}
 
 
+def test_neighbours_that_a_pipe_has_found(monkeypatch):
+    doc = annotated("in Cairo")
+    monkeypatch.delitem(Underscore.doc_extensions, "neighbours", raising=False)
+    assert "neighbours" not in annotations(doc)
+    monkeypatch.setitem(Underscore.doc_extensions, "neighbours", (None, None, None, None))
+    record = Record(1, doc.text)
+    for nothing in (None, []):
+        doc._.neighbours = nothing
+        assert "neighbours" not in json.loads(encode_jsonl(doc, record).payload)
+    found = {"id": "t1", "score": numpy.float32(0.5), "text": None, "metadata": {"lang": "ar"}}
+    doc._.neighbours = (found,)  # as a DocBin gives lists back
+    written = [{**found, "score": 0.5}]
+    assert json.loads(encode_jsonl(doc, record).payload)["neighbours"] == written
+    sink = io.BytesIO()
+    writer = ParquetWriter(sink)
+    for row in (doc, annotated("Ada")):
+        writer.write(encode_row(row, record).payload)
+    writer.close()
+    first, second = pq.read_table(io.BytesIO(sink.getvalue())).column("neighbours").to_pylist()
+    assert json.loads(first) == written
+    assert second is None
+
+
 @pytest.mark.parametrize("score", [None, float("nan"), numpy.float32(0.1)])
 def test_score_is_a_number_or_absent(score):
     doc = annotated("Ada")
