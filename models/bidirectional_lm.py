@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .heap import return_free_memory
-from .pretrained import EncoderSizes, save_encoder
+from .pretrained import EncoderSizes, load_encoder, save_encoder
 from .subword_encoder import SubwordEncoder, TokenBatch
 from .subword_features import FeatureTable
 from .token_corpus import TokenCorpus
@@ -38,6 +38,7 @@ class BidirectionalLMSettings:
     candidates (int): Vocabulary entries that a step is scored against.
     dropout (float): Dropout of the encoder.
     seed (int): Seed of weights, masks and order.
+    begin (str): Folder or name of an encoder of the same sizes to go on from; "" for random weights.
     """
 
     seconds: float = 3600.0
@@ -49,6 +50,7 @@ class BidirectionalLMSettings:
     candidates: int = 2048
     dropout: float = 0.05
     seed: int = 0
+    begin: str = ""
 
 
 class BidirectionalLM(nn.Module):
@@ -108,6 +110,8 @@ def train_bidirectional_lm(
     rng = np.random.default_rng(settings.seed)
     vocabulary = min(settings.vocabulary, len(corpus.tokens))
     model = BidirectionalLM(sizes.build(dropout=settings.dropout), width=sizes.width, vocabulary=vocabulary)
+    if settings.begin:
+        load_encoder(model.encoder, settings.begin)
     table = corpus.features()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
     curve: list[dict[str, float]] = []

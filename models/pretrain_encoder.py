@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from .bidirectional_lm import BidirectionalLMSettings, train_bidirectional_lm
-from .pretrained import EncoderSizes
+from .pretrained import EncoderSizes, load_sizes
 from .token_corpus import TokenCorpus
 
 
@@ -24,9 +24,17 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    sizes = EncoderSizes(**{field.name: getattr(options, field.name) for field in fields(EncoderSizes)})
+    if options.begin:
+        sizes = load_sizes(options.begin, width=options.width)
+    else:
+        sizes = EncoderSizes(**{field.name: getattr(options, field.name) for field in fields(EncoderSizes)})
     settings = BidirectionalLMSettings(
-        seconds=60 * options.minutes, steps=options.steps, batch_tokens=options.batch_tokens, seed=options.seed
+        seconds=60 * options.minutes,
+        steps=options.steps,
+        batch_tokens=options.batch_tokens,
+        learn_rate=options.learn_rate,
+        seed=options.seed,
+        begin=options.begin,
     )
     # The curve of an earlier training must not run on into this one's.
     log = options.output / "curve.jsonl"
@@ -50,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=60.0, help="time to train for")
     parser.add_argument("--steps", type=int, default=0, help="steps to train for instead")
     parser.add_argument("--batch-tokens", type=int, default=2048, help="tokens of a batch")
+    parser.add_argument("--learn-rate", type=float, default=BidirectionalLMSettings.learn_rate, help="the highest")
+    parser.add_argument("--begin", default="", help="encoder to go on from, by name or folder; it brings its sizes")
     parser.add_argument("--seed", type=int, default=0, help="of weights and order")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 for torch's own choice")
     # Weights fit an encoder of the same sizes only, so the ones of the architecture are the ones to start from.

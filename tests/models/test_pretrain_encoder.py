@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import samarkand
+from safetensors.numpy import load_file
 from samarkand.models.pretrain_encoder import main
 
 SIZES = {"width": 16, "embed_width": 12, "word_rows": 200, "piece_rows": 200, "bigram_rows": 200, "bigram_width": 4}
@@ -48,3 +49,18 @@ def test_default_sizes_are_those_of_the_architecture(capsys):
     help_text = " ".join(capsys.readouterr().out.split())
     assert "--width WIDTH as in samarkand.SubwordEncoder.v1 (default: 192)" in help_text
     assert "(default: lstm)" in help_text
+
+
+def test_goes_on_from_an_encoder(corpus, tmp_path):
+    flags = [part for name, value in SIZES.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    common = ["--batch-tokens", "60", "--threads", "1"]
+    main([str(corpus), str(tmp_path / "first"), "--steps", "5", *common, *flags])
+    width = ["--width", str(SIZES["width"])]
+    begin = ["--begin", str(tmp_path / "first"), "--learn-rate", "1e-9", "--steps", "1"]
+    main([str(corpus), str(tmp_path / "second"), *begin, *common, *width])
+    first, second = (load_file(tmp_path / name / "encoder.safetensors") for name in ("first", "second"))
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_allclose(second[name], first[name], atol=1e-6)
+    with pytest.raises(OSError, match="S302"):
+        main([str(corpus), str(tmp_path / "third"), "--begin", str(tmp_path / "none"), *common])
