@@ -208,6 +208,7 @@ def test_encoder_variants_are_what_their_names_say(results):
 # The quick mode writes no rows for the other tables.
 MEASURED = ["ner", "ner-unseen", "speed", "speed-parts", "memory", "offsets", "encoder-choice", "optimizers"]
 MEASURED += ["convergence", "recompute", "stages", "pretraining", "pretraining-ner"]
+MEASURED += ["whitening", "whitening-fit", "whitening-search", "sentence-encoders", "retrieval", "kills"]
 
 
 @pytest.mark.parametrize("name", MEASURED)

@@ -1,0 +1,293 @@
+"""Which rows become which table, see `make_tables.py`."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """How rows become a table.
+
+    script (str): Script that measures the rows.
+    caption (str): What the figures are.
+    select (Callable): Takes the rows of the table, in the order of its columns.
+    line (Callable): Heading of a row's line.
+    column (Callable): Heading of a row's column.
+    compare (bool): Systems are compared: show how many seeds a mean is of, and the best of a line in bold.
+    """
+
+    script: str
+    caption: str
+    select: Callable[[list[Row]], list[Row]]
+    line: Callable[[Row], str]
+    column: Callable[[Row], str]
+    compare: bool = False
+
+
+def _ours_first(rows: Iterable[Row]) -> list[Row]:
+    """RICON, then other systems of this project, then peers."""
+    prefixes = ("samarkand/", "samarkand")
+    return sorted(
+        rows, key=lambda row: (*(not row["system"].startswith(p) for p in prefixes), row["system"], row["train"])
+    )
+
+
+def _by_metrics(rows: list[Row], *, metrics: tuple[str, ...]) -> list[Row]:
+    """Rows of some metrics, in their order."""
+    return sorted((row for row in _ours_first(rows) if row["metric"] in metrics), key=_position(metrics))
+
+
+def _position(metrics: tuple[str, ...]) -> Callable[[Row], int]:
+    return lambda row: metrics.index(row["metric"])
+
+
+def _shares(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["metric"].startswith("share: ")]
+
+
+def _is_ablation(row: Row) -> bool:
+    return ", no " in row["system"]
+
+
+def _peers(rows: list[Row], *, metric: str) -> list[Row]:
+    """The systems on one metric, without ablations."""
+    return _ours_first(row for row in rows if row["metric"] == metric and not _is_ablation(row))
+
+
+def _ablations(rows: list[Row]) -> list[Row]:
+    """The ablations on F, and what they are compared with: the same training on the same corpora."""
+    rows = [row for row in rows if row["metric"] == "ents_f"]
+    cut = {(row["system"].split(", no ")[0], row["dataset"], row["train"]) for row in rows if _is_ablation(row)}
+    return _ours_first(row for row in rows if (row["system"].split(", no ")[0], row["dataset"], row["train"]) in cut)
+
+
+def _system(row: Row) -> str:
+    return row["system"]
+
+
+def _dataset(row: Row) -> str:
+    return row["dataset"] if row["split"] in ("", "test") else f"{row['dataset']} ({row['split']})"
+
+
+def _metric(row: Row) -> str:
+    return f"{row['metric']}, {row['unit']}" if row["unit"] not in ("", "x") else row["metric"]
+
+
+def _share(row: Row) -> str:
+    return row["metric"].removeprefix("share: ") + ", %"
+
+
+def _system_metric(row: Row) -> str:
+    return f"{row['system']}: {_metric(row)}"
+
+
+def _dataset_metric(row: Row) -> str:
+    return f"{row['dataset']}: {_metric(row)}"
+
+
+def _dataset_split(row: Row) -> str:
+    return f"{row['dataset']}, {row['split']}"
+
+
+def _optimizers(rows: list[Row]) -> list[Row]:
+    """What optimizers keep and take, model by model."""
+    metrics = ("state", "state saved", "step ratio")
+    return sorted(_by_metrics(rows, metrics=metrics), key=lambda row: row["dataset"])
+
+
+def _planners(rows: list[Row]) -> list[Row]:
+    """What the default planner gains over the baselines, and how long planners search and recompute."""
+    gains = [("samarkand/mix", f"throughput over {other}") for other in ("full", "selective", "checkmate")]
+    times = [("samarkand/heu", "search")]
+    times += [(f"samarkand/{planner}", "recompute") for planner in ("heu", "mix", "opt", "checkmate")]
+    columns = [*gains, *times]
+    models = ("gpt-1.3b", "gpt-7b", "gpt-20b")
+    found = [row for row in rows if (row["system"], row["metric"]) in columns and row["dataset"] in models]
+    return sorted(found, key=lambda row: columns.index((row["system"], row["metric"])))
+
+
+def _stages(rows: list[Row]) -> list[Row]:
+    """Balance and throughput of stages, ours beside naive ones."""
+    metrics = ("balance", "throughput, 1f1b, unlimited", "throughput, last-without-recompute, 6 GB")
+    return [{**row, "note": ""} for row in _by_metrics(rows, metrics=metrics)]
+
+
+def _whitened(rows: list[Row]) -> list[Row]:
+    """Mean similarity before whitening and after, the widest last."""
+    means = [row for row in rows if row["dataset"] == "mean" and row["metric"].startswith("spearman")]
+    return sorted(means, key=lambda row: (row["system"], row["train"], _width(row["metric"]), row["metric"]))
+
+
+def _width(metric: str) -> int:
+    digits = metric.partition(" dimensions")[0].rpartition(" ")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
+def _trained_on(row: Row) -> str:
+    return f"{row['system']}, {row['train']}" if row["train"] else row["system"]
+
+
+def _system_dataset(row: Row) -> str:
+    return f"{row['dataset']}: {row['system']}"
+
+
+def _encoder_means(rows: list[Row]) -> list[Row]:
+    """Of each encoder: its similarity by family of sets, and how often it finds translations, as means of a family."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row["metric"] in ("Spearman", "accuracy"):
+            groups.setdefault((row["system"], row["dataset"].partition("/")[0]), []).append(row)
+    means = [
+        {**found[0], "dataset": family, "value": statistics.fmean(row["value"] for row in found), "note": ""}
+        for (_, family), found in groups.items()
+    ]
+    speeds = [{**row, "note": ""} for row in rows if row["metric"] in ("speed", "speed ratio")]
+    return sorted(means, key=lambda row: (row["metric"], row["dataset"])) + speeds
+
+
+NER = "exact-match micro F over character spans, mean of (seeds)."
+SPEED = ("speed ratio", "speed", "speed, first pass", "speed, own tokens")
+MEMORY = ("RSS loaded", "RSS start", "RSS middle", "RSS end", "RSS growth", "vocabulary", "speed")
+TABLES = {
+    "ner": Table("ner", f"Test split, {NER}", partial(_peers, metric="ents_f"), _dataset, _system, compare=True),
+    "ner-unseen": Table(
+        "ner",
+        f"Entities whose words are no entity in the training split, {NER}",
+        partial(_peers, metric="ents_f_unseen"),
+        _dataset,
+        _system,
+        compare=True,
+    ),
+    "ablations": Table("ner", f"Test split, {NER}", _ablations, _dataset, _system, compare=True),
+    "bundled": Table(
+        "bundled",
+        "Exact-match micro F1 over PER, LOC and ORG.",
+        partial(_by_metrics, metrics=("ents_p", "ents_r", "ents_f", "ents_f PER", "ents_f LOC", "ents_f ORG")),
+        _dataset,
+        _metric,
+    ),
+    "speed": Table(
+        "speed",
+        "Both on the same text, each with its own tokenizer (spaCy's for mixed text does not cut Chinese clauses); "
+        "the ratio is of characters/s.",
+        partial(_by_metrics, metrics=SPEED),
+        _dataset,
+        _system_metric,
+    ),
+    "speed-parts": Table("speed", "Share of the time that each part takes.", _shares, _dataset, _share),
+    "memory": Table("memory", "Memory of the process.", partial(_by_metrics, metrics=MEMORY), _system, _metric),
+    "offsets": Table(
+        "offsets",
+        "A failure is an offset that does not slice to its text.",
+        partial(_by_metrics, metrics=("documents", "entities", "failures")),
+        _dataset,
+        _metric,
+    ),
+    "optimizers": Table(
+        "optimizers",
+        "Bytes that an optimizer keeps, what is saved of AdamW's, and the time of a step over AdamW's.",
+        _optimizers,
+        _system,
+        _dataset_metric,
+    ),
+    "convergence": Table(
+        "convergence",
+        "Loss on test bytes in nats a byte, and the optimizer's state, mean over seeds.",
+        partial(_by_metrics, metrics=("loss", "state")),
+        _system,
+        _metric,
+    ),
+    "recompute": Table(
+        "recompute",
+        "Throughput of the default planner (mix) over other plans in a simulated pipeline, empty where these do not "
+        "fit; time of the processor to search; and what the first stage recomputes for a micro-batch.",
+        _planners,
+        _dataset_split,
+        _system_metric,
+    ),
+    "stages": Table(
+        "parallel",
+        "Balance is the slowest stage over the mean; throughput is simulated, and over that of equal layers on each "
+        "stage under plain 1F1B with as much memory (6 GB, or unlimited).",
+        _stages,
+        _dataset,
+        _system_metric,
+    ),
+    "losses": Table(
+        "parallel",
+        "Training on processes against plain training in one.",
+        partial(_by_metrics, metrics=("loss difference",)),
+        _dataset,
+        _metric,
+    ),
+    "pretraining": Table(
+        "pretraining",
+        "Loss of held-out text by language, in nats a hidden piece.",
+        partial(_by_metrics, metrics=("loss",)),
+        _dataset,
+        lambda row: row["train"],
+    ),
+    "pretraining-ner": Table(
+        "pretraining",
+        "RICON on the encoder, exact-match micro F over character spans.",
+        partial(_by_metrics, metrics=("ents_f", "ents_f_unseen")),
+        lambda row: row["train"],
+        _dataset_metric,
+    ),
+    "whitening": Table(
+        "whitening",
+        "Spearman's correlation x 100, mean of the sets.",
+        _whitened,
+        _trained_on,
+        lambda row: row["metric"].removeprefix("spearman, "),
+    ),
+    "whitening-fit": Table(
+        "whitening",
+        "Time of a fit, speed over scikit-learn's PCA on the same kind of number, memory of a fit, and the greatest relative error of a variance as a power of ten.",
+        partial(_by_metrics, metrics=("fit", "fit speed", "fit memory", "error")),
+        _system,
+        _metric,
+    ),
+    "whitening-search": Table(
+        "whitening",
+        "Exact search.",
+        partial(_by_metrics, metrics=("query", "query of raw", "vector", "vector of raw")),
+        _system,
+        lambda row: f"{row['metric']}, {row['unit']}",
+    ),
+    "sentence-encoders": Table(
+        "sentence_encoders",
+        "Similarity (Spearman x 100) and translations found (accuracy), mean of the sets of each family.",
+        _encoder_means,
+        _system,
+        _dataset_metric,
+    ),
+    "retrieval": Table(
+        "retrieval",
+        "The ten nearest of as many vectors as are named, against exact search; a thousand queries at once, or one by one.",
+        partial(_by_metrics, metrics=("recall@10", "batch", "one by one", "build", "memory")),
+        _system_dataset,
+        _metric,
+    ),
+    "kills": Table(
+        "retrieval",
+        "A process is killed while it adds to an index, again and again.",
+        partial(_by_metrics, metrics=("kills", "lost", "doubled")),
+        _dataset,
+        _metric,
+    ),
+    "encoder-choice": Table(
+        "encoder_choice",
+        "Development split, one seed.",
+        partial(_by_metrics, metrics=("ents_f", "weights")),
+        _system,
+        _dataset_metric,
+    ),
+}
