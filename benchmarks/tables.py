@@ -250,7 +250,8 @@ TABLES = {
     ),
     "whitening-fit": Table(
         "whitening",
-        "Time of a fit, speed over scikit-learn's PCA on the same kind of number, memory of a fit, and the greatest relative error of a variance as a power of ten.",
+        "Time of a fit, speed over scikit-learn's PCA on the same kind of number, memory of a fit, and the greatest "
+        "relative error of a variance as a power of ten.",
         partial(_by_metrics, metrics=("fit", "fit speed", "fit memory", "error")),
         _system,
         _metric,
@@ -271,7 +272,7 @@ TABLES = {
     ),
     "retrieval": Table(
         "retrieval",
-        "The ten nearest of as many vectors as are named, against exact search; a thousand queries at once, or one by one.",
+        "The ten nearest of as many vectors as are named, against exact search; queries all at once, or one by one.",
         partial(_by_metrics, metrics=("recall@10", "batch", "one by one", "build", "memory")),
         _system_dataset,
         _metric,
