@@ -78,8 +78,13 @@ class System:
 
 HEAD = "components.ricon_ner"
 RAW = "train split; encoder pretrained by this project on open raw text"
+NEWS = f"{RAW}, then on Arabic news for research alone"
 SYSTEMS = {
     "ricon": System("samarkand/ricon_ner", RAW),
+    # python -m samarkand.corpora.pretraining $SAMARKAND_DATA/raw ids ar_news.research=8 ar=2
+    # python -m samarkand.models.pretrain_encoder ids training/arabic_news --begin subword_base --learn-rate 0.002 \
+    #     --minutes 28
+    "ricon-news": System("samarkand/ricon_ner, news", NEWS, {"paths.encoder": "training/arabic_news"}),
     "ricon-scratch": System("samarkand/ricon_ner", "train split", {"paths.encoder": None}),
     "ricon-no-aware": System("samarkand/ricon_ner, no aware branch", RAW, {f"{HEAD}.model.branches": "agnostic"}),
     "ricon-no-agnostic": System("samarkand/ricon_ner, no agnostic branch", RAW, {f"{HEAD}.model.branches": "aware"}),
