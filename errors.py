@@ -441,6 +441,10 @@ class Warnings(metaclass=_Coded):
         "uneven. Let only floating-point tensors with gradients pass from block to block, none of them changed in "
         "place, and compute all else from inputs and buffers."
     )
+    SW721 = (
+        "The pipeline schedule {asked!r} cannot be run: torch {version} has no {missing}. '1f1b' is run instead, with "
+        "the same losses and no faster. Install the torch that samarkand asks for."
+    )
     SW802 = "Similarity with a vector of zeros is 0. Blank texts have such vectors: see has_vector."
     SW810 = (
         "{dim} dimensions are kept, but the vectors vary in {rank}: the others are noise scaled up. Lower dim, set "

@@ -8,22 +8,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from spacy.attrs import IS_SPACE
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 
 from ..errors import Errors, SamarkandWarning, Warnings
-from ..models.ricon_decode import CANDIDATE_TYPE, Candidates, select_spans, spans_cross
-from ..models.ricon_loss import IGNORED, LossWeights
+from ..models.ricon_decode import CANDIDATE_TYPE, Candidates
+from ..models.ricon_loss import LossWeights
 from ..models.ricon_model import SpanScores
+from .ricon_annotations import annotate_spans, register_score, take_spans
 from .ricon_scorer import MODES, score_ricon
+from .ricon_targets import GoldSpans, gold_spans, least_width, reference_spans
 
 DEFAULT_SPANS_KEY = "ricon"
-# When no maximum width is asked for, it is the least that holds this share of the training spans, up to a limit.
-WIDTH_COVERAGE, WIDTH_LIMIT = 0.998, 32
 # Documents are scored in groups of about this many tokens, so that memory does not grow with the batch.
 GROUP_TOKENS = 16384
 
@@ -35,8 +34,6 @@ DEFAULT_CONFIG = """
 @architectures = "samarkand.SubwordEncoder.v1"
 """
 DEFAULT_MODEL = Config().from_str(DEFAULT_CONFIG)["model"]
-
-GoldSpans = list[tuple[int, int, int]]
 
 
 @Language.factory(
@@ -145,8 +142,7 @@ class RiconNer(TrainablePipe):
         self.negatives = negatives
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": [], "max_width": max_width}
-        if not Span.has_extension("score"):
-            Span.set_extension("score", default=None)
+        register_score()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -194,7 +190,8 @@ class RiconNer(TrainablePipe):
                 for document, candidates in _split(*scores.decode(self.beta)):
                     found[first + document].append(candidates)
             first += len(group)
-        return [self._take(parts, doc) for parts, doc in zip(found, docs)]
+        nested = self.mode == "nested"
+        return [take_spans(parts, doc, threshold=self.threshold, nested=nested) for parts, doc in zip(found, docs)]
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[Candidates]) -> None:
         """Set entities or spans, and their scores.
@@ -202,21 +199,8 @@ class RiconNer(TrainablePipe):
         docs (Iterable[Doc]): The documents.
         scores (Sequence[Candidates]): What `predict` returned for them.
         """
-        nested = self.mode == "nested"
         for doc, candidates in zip(docs, scores):
-            found = {
-                Span(doc, start, end, label=self.labels[kind - 1]): score
-                for start, end, kind, score in candidates.tolist()
-            }
-            existing = list(doc.spans.get(self.spans_key, ()) if nested else doc.ents)
-            merged = self._merge(existing, list(found))
-            for span in merged:
-                if span in found:
-                    span._.score = found[span]
-            if nested:
-                doc.spans[self.spans_key] = merged
-            else:
-                doc.set_ents(merged)
+            annotate_spans(doc, candidates, self.labels, spans_key=self._nested_key, keep_existing=self.keep_existing)
 
     def update(
         self,
@@ -284,7 +268,7 @@ class RiconNer(TrainablePipe):
         for eg in get_examples():
             if len(sample) < 10:
                 sample.append(eg.predicted)
-            for span in self._reference_spans(eg):
+            for span in reference_spans(eg, self._nested_key):
                 widths[len(span)] += 1
                 if labels is None:
                     self.add_label(span.label_)
@@ -306,55 +290,21 @@ class RiconNer(TrainablePipe):
             return {}
         return self.scorer(examples, mode=self.mode, spans_key=self.spans_key)
 
-    def _take(self, parts: list[Candidates], doc: Doc) -> Candidates:
-        if not parts:
-            return np.empty(0, dtype=CANDIDATE_TYPE)
-        candidates = np.concatenate(parts)
-        candidates = candidates[candidates["score"] >= self.threshold]
-        # As in spaCy's own `ner`, no entity begins or ends with white space.
-        blank = doc.to_array(IS_SPACE).astype(bool)
-        candidates = candidates[~(blank[candidates["start"]] | blank[candidates["end"] - 1])]
-        return select_spans(candidates, nested=self.mode == "nested")
-
-    def _merge(self, existing: list[Span], found: list[Span]) -> list[Span]:
-        """Of two spans that cannot stand together (see `select_spans`) the one of the winning side stays."""
-        winners, others = (existing, found) if self.keep_existing else (found, existing)
-        merged = winners + _without_conflicts(others, winners, nested=self.mode == "nested")
-        return sorted(merged, key=_reading_order)
-
-    def _reference_spans(self, eg: Example) -> list[Span]:
-        if self.mode == "nested":
-            return list(eg.reference.spans.get(self.spans_key, ()))
-        return list(eg.reference.ents)
+    @property
+    def _nested_key(self) -> str | None:
+        """Group of nested spans; None in flat mode."""
+        return self.spans_key if self.mode == "nested" else None
 
     def _gold_spans(self, eg: Example) -> GoldSpans | None:
-        """Gold spans in the predicted document's tokens; None when the document is not annotated.
-
-        Tokens of which the annotation says nothing come as spans of the class `IGNORED`.
-        """
-        if self.mode == "flat" and not eg.reference.has_annotation("ENT_IOB"):
-            return None
-        if self.mode == "nested" and self.spans_key not in eg.reference.spans:
-            return None
-        classes = {label: k for k, label in enumerate(self.labels, start=1)}
-        reference = self._reference_spans(eg)
-        spans = eg.get_aligned_spans_y2x(reference, allow_overlap=True)
-        gold = [(s.start, s.end, classes[s.label_]) for s in spans if s.label_ in classes]
-        unknown = [] if self.mode == "nested" else np.flatnonzero(eg.reference.to_array("ENT_IOB") == 0).tolist()
-        if len(spans) < len(reference):
-            # Entities that are off the predicted tokens' edges are none, but their words are not plain text either.
-            off = [span for span in reference if not eg.get_aligned_spans_y2x([span], allow_overlap=True)]
-            unknown += [i for span in off for i in range(span.start, span.end)]
-        places = {int(place) for i in unknown for place in eg.alignment.y2x[i]}
-        return gold + [(i, i + 1, IGNORED) for i in sorted(places)]
+        return gold_spans(eg, self.labels, self._nested_key)
 
     def _fit_width(self, widths: Counter[int]) -> None:
-        total = sum(widths.values())
         if self.max_width is None:
-            self.cfg["max_width"] = _least_width(widths, total)
+            self.cfg["max_width"] = least_width(widths)
         wide = sum(count for width, count in widths.items() if width > self.max_width)
         if wide:
-            message = Warnings.SW401.format(wide=wide, total=total, max_width=self.max_width, longest=max(widths))
+            total, longest = sum(widths.values()), max(widths)
+            message = Warnings.SW401.format(wide=wide, total=total, max_width=self.max_width, longest=longest)
             warnings.warn(message, SamarkandWarning, stacklevel=3)
 
 
@@ -378,30 +328,3 @@ def _split(documents: np.ndarray, candidates: Candidates) -> Iterator[tuple[int,
     firsts = np.flatnonzero(np.diff(documents, prepend=-1))
     for start, end in zip(firsts, [*firsts[1:], len(documents)]):
         yield int(documents[start]), candidates[start:end]
-
-
-def _without_conflicts(spans: list[Span], winners: list[Span], *, nested: bool) -> list[Span]:
-    if not winners:
-        return spans
-    if not nested:
-        taken = {i for winner in winners for i in range(winner.start, winner.end)}
-        return [span for span in spans if taken.isdisjoint(range(span.start, span.end))]
-    return [
-        span
-        for span in spans
-        if not any(spans_cross(span.start, span.end, winner.start, winner.end) for winner in winners)
-    ]
-
-
-def _reading_order(span: Span) -> tuple[int, int]:
-    return span.start, -span.end
-
-
-def _least_width(widths: Counter[int], total: int) -> int:
-    """The least width that holds `WIDTH_COVERAGE` of the spans, up to `WIDTH_LIMIT`."""
-    held = 0
-    for width in sorted(widths):
-        held += widths[width]
-        if held >= WIDTH_COVERAGE * total:
-            return min(width, WIDTH_LIMIT)
-    return WIDTH_LIMIT

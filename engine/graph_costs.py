@@ -46,6 +46,7 @@ class Unit:
     sends (int): Bytes that come in from the unit before.
     block (bool): It is a repeated block, or several, and can be recomputed: it does not change its inputs in place.
     nodes (tuple[fx.Node, ...]): Its nodes of the graph.
+    hidden (float): Seconds of its recomputation that fit beside the sum of a gradient of a unit like it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Unit:
     sends: int = 0
     block: bool = True
     nodes: tuple[fx.Node, ...] = field(default=(), repr=False, compare=False)
+    hidden: float = 0.0
 
 
 def find_units(model: nn.Module, traced: Trace, machine: Machine) -> tuple[Unit, ...]:

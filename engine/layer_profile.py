@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.checkpoint import SAC_IGNORED_OPS
@@ -161,10 +162,10 @@ class _Recorder(TorchDispatchMode):
         self._read: set[int] = set()
         self.backward_seconds, self.working_size = 0.0, 0
         self._place = 0
-        # Which call a storage is of, and the storages themselves: while they live, no other has their address.
+        # Which call a storage is of. Its memory goes when the layer is done with it; its address is kept from others.
         self._makers: dict[int, int] = {}
         self._sizes: dict[int, int] = {}
-        self._alive: list[torch.UntypedStorage] = []
+        self._addresses: list[StorageWeakRef] = []
 
     @classmethod
     def run(cls, layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> _Recorder:
@@ -174,7 +175,7 @@ class _Recorder(TorchDispatchMode):
         with torch.enable_grad(), memory:
             with recorder, torch.autograd.graph.saved_tensors_hooks(recorder._pack, _same):
                 out = observed_region(layer, *args, **kwargs)
-            recorder._alive.clear()
+            recorder._addresses.clear()
             results = [t for t in tree_leaves(out) if isinstance(t, Tensor) and t.requires_grad]
             gradients = [torch.ones_like(t) for t in results]
             held = memory.current
@@ -221,7 +222,7 @@ class _Recorder(TorchDispatchMode):
         if fresh:
             self._makers |= dict.fromkeys(fresh, len(self.calls))
             self._sizes |= {key: storage.nbytes() for key, storage in fresh.items()}
-            self._alive += fresh.values()
+            self._addresses += map(StorageWeakRef, fresh.values())
             self._read |= old
             keys = tuple(0 if storage is None else storage._cdata for storage in storages)
             collective = func.namespace in _COLLECTIVES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -30,6 +30,7 @@ class ParallelPlan:
     micro_batches (int): Parts of the batch of a data rank.
     schedule (str): One of `SCHEDULES`.
     inside_blocks (bool): Whether cuts go through blocks.
+    early (bool): Whether a block is recomputed while the one above it sums a gradient over the tensor degree.
     bounds (tuple[int, ...]): Stage s is units bounds[s] to bounds[s + 1].
     names (tuple[str, ...]): The first module of each stage.
     recomputed (tuple[int, ...]): Last blocks of each stage that are recomputed.
@@ -46,6 +47,7 @@ class ParallelPlan:
     micro_batches: int
     schedule: str
     inside_blocks: bool
+    early: bool
     bounds: tuple[int, ...]
     names: tuple[str, ...]
     recomputed: tuple[int, ...]
@@ -61,9 +63,10 @@ class ParallelPlan:
         return self.data * self.tensor * self.pipeline
 
     def __str__(self) -> str:
+        order = f"{self.schedule}, recomputing early" if self.early else self.schedule
         lines = [
             f"data {self.data} x tensor {self.tensor} x pipeline {self.pipeline}, {self.micro_batches} micro-batches, "
-            f"{self.schedule}, balance {self.balance:.3f}, {self.seconds:.3g} s a step",
+            f"{order}, balance {self.balance:.3f}, {self.seconds:.3g} s a step",
             f"{'stage':>5}  {'units':>9}  {'recomputed':>10}  {'peak MiB':>9}  {'static MiB':>10}  from",
         ]
         for s, name in enumerate(self.names):
@@ -145,24 +148,29 @@ class Planner:
                 yield whole
             if inside is not None and (whole is None or self._better(inside, whole)):
                 yield inside
+            # The blocks of a lone stage are spread over the data degree one by one, and gathered when their turn comes.
+            if whole is not None and any(whole.recomputed) and tensor > 1 and (data == 1 or pipeline > 1):
+                yield self._plan(data, tensor, pipeline, name, inside_blocks=False, early=True)
 
     def _better(self, inside: ParallelPlan, whole: ParallelPlan) -> bool:
         fits = max(inside.peak) <= self.budget
         return inside.seconds * _GAIN < whole.seconds if fits == (max(whole.peak) <= self.budget) else fits
 
-    def _plan(self, data: int, tensor: int, pipeline: int, name: str, *, inside_blocks: bool) -> ParallelPlan | None:
+    def _plan(
+        self, data: int, tensor: int, pipeline: int, name: str, *, inside_blocks: bool, early: bool = False
+    ) -> ParallelPlan | None:
         units = self._traced(data, inside_blocks)[1]
         if len(units) < pipeline:
             return None
         if tensor > 1:
             units = tuple(self._split(unit, tensor) for unit in units)
         schedule = build_schedule(name, pipeline, self.micro_batches)
-        memory = self._memory(units, data, pipeline)
+        memory = replace(self._memory(units, data, pipeline), early=early)
         found = partition(units, schedule, memory, self.machine)
         seconds = found.simulation.makespan + self._reduce_seconds(units, found, data)
         starts = found.bounds[:-1]
         return ParallelPlan(
-            data, tensor, pipeline, self.micro_batches, name, inside_blocks, found.bounds,
+            data, tensor, pipeline, self.micro_batches, name, inside_blocks, early, found.bounds,
             tuple(units[i].name for i in starts), found.recomputed, found.blocks,
             tuple(int(x) for x in found.simulation.peak), tuple(int(stage.static) for stage in found.times),
             found.balance, seconds,

@@ -84,6 +84,10 @@ def parallelize(
 class ParallelTrainer:
     """A process's part of the training of a model.
 
+    Blocks are recomputed whole, each when its own gradient is known; before that where the schedule says so, or while
+    the block above sums a gradient over the tensor degree (`ParallelPlan.early`). Plans of `plan_recompute`, which
+    choose operators, are not for it.
+
     plan (ParallelPlan): The plan.
     module (StageModule): The stage of this process, under the model's names.
     optimizer (Optimizer): The optimizer of its parameters.
@@ -113,7 +117,7 @@ class ParallelTrainer:
         self._place = {axis: self.mesh.get_local_rank(axis) if self.mesh else 0 for axis in _AXES}
         stage = self._place["pipeline"]
         bounds = plan.bounds[stage], plan.bounds[stage + 1]
-        self.module = StageModule(model, traced, units, bounds, plan.recomputed[stage], device)
+        self.module = StageModule(model, traced, units, bounds, plan.recomputed[stage], device, early=plan.early)
         self._loss = partial(_leaves_loss, loss, traced.output)
         self._names = _first_names(model)
         self._shard(units[slice(*bounds)], planner.rules)

@@ -28,12 +28,14 @@ class Memory:
     whole (float): Copies of the weights that a process holds whole: weights and gradients.
     sharded (float): Copies that are spread over the data degree: weights, gradients and two moments.
     data (int): That degree.
+    early (bool): As in `Room`.
     """
 
     budget: float = float("inf")
     whole: float = 0.0
     sharded: float = 4.0
     data: int = 1
+    early: bool = False
 
     @property
     def copies(self) -> float:
@@ -177,7 +179,8 @@ def naive_bounds(units: Sequence[Unit], stages: int) -> tuple[int, ...]:
 
 def _room(place: int, schedule: Schedule, memory: Memory) -> Room:
     ahead = any(action.kind == RECOMPUTE for action in schedule.stages[place])
-    return Room(schedule.in_flight(place), memory.copies, memory.budget, schedule.recomputes[place], ahead)
+    recomputes = schedule.recomputes[place]
+    return Room(schedule.in_flight(place), memory.copies, memory.budget, recomputes, ahead, memory.early)
 
 
 def _neighbours(bounds: tuple[int, ...]) -> Iterator[tuple[int, ...]]:

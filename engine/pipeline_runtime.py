@@ -5,21 +5,25 @@ from __future__ import annotations
 import inspect
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, schedules
 
+from ..errors import SamarkandWarning, Warnings
 from .parallel_plan import ParallelPlan
-from .schedules import RECOMPUTE, build_schedule, check_schedule, write_csv
+from .schedules import RECOMPUTE, SCHEDULES, build_schedule, check_schedule, write_csv
 from .stage_module import StageModule
 from .stage_recompute import recompute_now
 
 # Private in torch 2.11 to 2.13: the only way to run a schedule of one's own.
-_Runtime = getattr(schedules, "_PipelineScheduleRuntime", None)
+_RUNTIME = "_PipelineScheduleRuntime"
 _PARTS = ("_load_csv", "register_custom_function")
 # Where torch can do without, the outputs of all micro-batches are not held to the end of a step.
 _NO_OUTPUTS = {"return_outputs": False} if "return_outputs" in inspect.signature(Schedule1F1B.step).parameters else {}
@@ -36,14 +40,19 @@ def build_runtime(
     mesh (DeviceMesh): With a dimension "pipeline".
     loss (Callable): Of the stage's output and targets, on the last stage.
     RETURNS (Any): A schedule of torch: the plan's, or plain 1F1B if this torch cannot run schedules of others.
+    WARNS: SW721, in the first process, when that is another schedule than the plan's.
     """
     device = next(module.parameters()).device
     pipe = PipelineStage(module, stage, plan.pipeline, device, group=mesh.get_group("pipeline"))
-    if _Runtime is None or not all(hasattr(_Runtime, part) for part in _PARTS):
+    missing = _missing()
+    if missing is not None:
+        if plan.schedule != SCHEDULES[0] and dist.get_rank() == 0:
+            message = Warnings.SW721.format(asked=plan.schedule, version=torch.__version__, missing=missing)
+            warnings.warn(message, SamarkandWarning, stacklevel=4)
         return Schedule1F1B(pipe, plan.micro_batches, loss_fn=loss)
     schedule = build_schedule(plan.schedule, plan.pipeline, plan.micro_batches)
     check_schedule(schedule.stages, plan.micro_batches)
-    runtime = _Runtime([pipe], plan.micro_batches, loss_fn=loss)
+    runtime = schedules._PipelineScheduleRuntime([pipe], plan.micro_batches, loss_fn=loss)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "schedule.csv")
         write_csv(schedule, path)
@@ -67,6 +76,13 @@ def run_step(runtime: Any, inputs: dict[str, Tensor], targets: Tensor, *, last: 
     losses: list[Tensor] = []
     runtime.step(target=targets if last else None, losses=losses if last else None, **_NO_OUTPUTS, **inputs)
     return losses
+
+
+def _missing() -> str | None:
+    """What torch lacks to run a schedule of one's own, if anything."""
+    if not hasattr(schedules, _RUNTIME):
+        return _RUNTIME
+    return next((f"{_RUNTIME}.{part}" for part in _PARTS if not hasattr(getattr(schedules, _RUNTIME), part)), None)
 
 
 def _backward(pipe: PipelineStage, module: StageModule, ahead: set[int], action: Any, context: Any) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from .graph_costs import Unit, closure, crossings, free_nodes
 from .graph_trace import Trace, call, on_device
+from .recompute_region import over_region
 from .stage_recompute import run_recomputed
 
 
@@ -31,6 +32,7 @@ class StageModule(nn.Module):
     bounds (tuple[int, int]): The first one of this stage, and the first one after it.
     recomputed (int): How many of the stage's last blocks are recomputed in the backward pass.
     device (torch.device): Where the stage runs.
+    early (bool): Of these blocks each but the last is recomputed while the one above it sums a gradient over processes.
     """
 
     def __init__(
@@ -41,6 +43,8 @@ class StageModule(nn.Module):
         bounds: tuple[int, int],
         recomputed: int,
         device: torch.device,
+        *,
+        early: bool = False,
     ) -> None:
         super().__init__()
         first, after = bounds
@@ -65,6 +69,7 @@ class StageModule(nn.Module):
             node: on_device((node.args, node.kwargs), device) for node in (*self._before, *order[start:end])
         }
         self.entrances: dict[int, list[Any]] | None = None
+        self._early = early
         self._adopt(model, [*self._before, *order[start:end]])
         self.to(device)
 
@@ -73,14 +78,15 @@ class StageModule(nn.Module):
         values: dict[fx.Node, Any] = dict(zip(self._receives, received))
         for node in self._before:
             values[node] = inputs[str(node.target)] if node.op == "placeholder" else self._call(node, values)
-        entrances = []
+        entrances: list[Any] = []
         for run in self._units:
             arguments = [values[node] for node in run.reads]
-            if run.recompute and torch.is_grad_enabled():
-                results, entrance = run_recomputed(partial(self._run, run), *arguments)
-                entrances += [entrance] if entrance is not None else []
-            else:
-                results = self._run(run, *arguments)
+            with over_region(entrances[-1] if self._early and entrances else None):
+                if run.recompute and torch.is_grad_enabled():
+                    results, entrance = run_recomputed(partial(self._run, run), *arguments)
+                    entrances += [entrance] if entrance is not None else []
+                else:
+                    results = self._run(run, *arguments)
             values.update(zip(run.gives, results))
         outputs = tuple(values[x] if isinstance(x, fx.Node) else x for x in self._returns)
         # What only passes through becomes a result, so that its gradient is asked for as every other.

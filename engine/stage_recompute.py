@@ -2,9 +2,10 @@
 
 A stage of n blocks whose activations take A_full bytes, and A_kept when only the blocks' inputs are kept, holds
     peak = in_flight ((1 - r) A_full + r A_kept) + rebuilt + static
-and r is the least share of its blocks for which that is within the budget. What is rebuilt at once is one block, or all
-r n of them where the schedule recomputes ahead of the gradient. Early stages have more micro-batches in flight, so r
-falls from stage to stage (Merak, arXiv 2206.04959, has a fixed formula for that).
+and r is the least share of its blocks for which that is within the budget. What is rebuilt at once is one block, two
+where one is recomputed while the one above it sums a gradient, or all r n of them where the schedule recomputes ahead
+of the gradient. Early stages have more micro-batches in flight, so r falls from stage to stage (Merak, arXiv
+2206.04959, has a fixed formula for that).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Room:
     budget (float): Bytes that there are.
     may_recompute (bool): False keeps everything.
     ahead (bool): All of a stage is recomputed before a backward pass begins, and not block after block within it.
+    early (bool): Otherwise, a block is recomputed when the backward pass of the one above it is not yet done.
     """
 
     in_flight: int
@@ -43,6 +45,7 @@ class Room:
     budget: float
     may_recompute: bool = True
     ahead: bool = False
+    early: bool = False
 
 
 class GrowingStage:
@@ -58,6 +61,7 @@ class GrowingStage:
         self.room, self.count = room, 0
         self._forward = self._backward = self._recompute = 0.0
         self._held = self._rebuilt = self._weights = 0
+        self._largest: list[int] = []
         self._names: set[str] = set()
         self._kept: list[Unit] = []
 
@@ -104,7 +108,10 @@ class GrowingStage:
         self.count += 1
         self._held -= block.saved
         self._recompute += block.forward
-        self._rebuilt = self._rebuilt + block.saved if self.room.ahead else max(self._rebuilt, block.saved)
+        if self.room.early and self.count > 1:
+            self._recompute -= block.hidden
+        self._largest = sorted((*self._largest, block.saved))[-1 - self.room.early :]
+        self._rebuilt = self._rebuilt + block.saved if self.room.ahead else sum(self._largest)
 
 
 def run_recomputed(function: Callable[..., Any], *values: Any) -> tuple[Any, Any]:

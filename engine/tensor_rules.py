@@ -77,7 +77,8 @@ def split_unit(unit: Unit, block: nn.Module, degree: int, rules: list[TensorRule
     split |= {f"{unit.name}.{name}.bias" for rule in rules for name in rule.columns}
     share = sum(unit.parameters.get(name, 0) for name in split) / sum(unit.parameters.values())
     left = 1 - share + share / degree
-    all_reduce = len(rules) * (machine.latency + 2 * (degree - 1) / degree * unit.inputs / machine.link_rate)
+    one = machine.latency + 2 * (degree - 1) / degree * unit.inputs / machine.link_rate
+    all_reduce = len(rules) * one
     parameters = {name: size // degree if name in split else size for name, size in unit.parameters.items()}
     return replace(
         unit,
@@ -85,6 +86,7 @@ def split_unit(unit: Unit, block: nn.Module, degree: int, rules: list[TensorRule
         backward=unit.backward * left + all_reduce,
         saved=int(unit.saved * left),
         parameters=parameters,
+        hidden=min(unit.forward * left, one),
     )
 
 

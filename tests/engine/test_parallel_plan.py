@@ -100,6 +100,25 @@ def test_few_heads_of_keys_and_values_are_not_cut_through(heads, degree, split):
     assert rows == ["self_attn.o_proj"] * split + ["mlp.down_proj"]
 
 
+@pytest.mark.parametrize(
+    ("world", "degrees", "budget", "recomputed", "early"),
+    [
+        (2, (1, 2, 1), 8e5, (4,), True),
+        # There is no room for two blocks at once.
+        (2, (1, 2, 1), 7e5, (4,), False),
+        # Blocks that are spread over the data degree as well are gathered in their turn.
+        (4, (2, 2, 1), 5e5, (3,), False),
+    ],
+)
+def test_blocks_are_recomputed_early_where_that_fits_and_is_faster(world, degrees, budget, recomputed, early):
+    # A sum takes as long as a block.
+    machine = Machine(link_rate=1e15, latency=1e-7)
+    plan = _planner(micro_batches=1, machine=machine, budget=budget).choose(world, degrees)
+    assert (plan.recomputed, plan.early) == (recomputed, early)
+    assert ("recomputing early" in str(plan)) == early
+    assert max(plan.peak) <= budget
+
+
 def test_splitting_blocks_spreads_their_costs():
     whole, split = (_planner().choose(degree, (1, degree, 1)) for degree in (1, 2))
     assert split.static[0] < whole.static[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import pytest
@@ -15,7 +16,7 @@ from samarkand.engine.graph_trace import trace
 from samarkand.engine.partition import Memory, balanced_bounds, naive_bounds, partition, split
 from samarkand.engine.schedules import RECOMPUTE, SCHEDULES, Schedule, build_schedule
 from samarkand.engine.stage_module import StageModule
-from samarkand.engine.stage_recompute import recompute_now, run_recomputed
+from samarkand.engine.stage_recompute import GrowingStage, Room, recompute_now, run_recomputed
 from samarkand.engine.tied_gradients import shared_parameters
 from torch import Tensor, nn
 
@@ -228,6 +229,23 @@ def test_early_stages_recompute_more(stages, name, budget):
             fewer = ratio * count - 1
             ahead = RECOMPUTE in {action.kind for action in schedule.stages[stage]}
             assert held * (128 - fewer * 30) + min(fewer, fewer if ahead else 1) * 30 + times.static > budget
+
+
+@pytest.mark.parametrize(
+    ("room", "rebuilt", "seconds"),
+    [
+        (Room(2, 0.0, 0.0), 50, 4.0),
+        # Two blocks at once, and all but the last of them beside a sum.
+        (Room(2, 0.0, 0.0, early=True), 50 + 40, 4.0 - 3 * 0.25),
+        (Room(2, 0.0, 0.0, ahead=True, early=True), 20 + 30 + 40 + 50, 4.0 - 3 * 0.25),
+    ],
+)
+def test_recomputing_early_takes_more_memory_and_less_time(room, rebuilt, seconds):
+    stage = GrowingStage(room)
+    for unit, saved in zip(_rows([1.0] * 4), (20, 50, 30, 40)):
+        stage.add(replace(unit, saved=saved, hidden=0.25))
+    times = stage.times()
+    assert (stage.count, times.rebuilt, times.recompute) == (4, rebuilt, seconds)
 
 
 def test_what_is_recomputed_ahead_is_not_done_again():

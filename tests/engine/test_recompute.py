@@ -10,6 +10,8 @@ import pytest
 import torch
 from recompute_models import Batches, Convolutions, Transformer, step
 from samarkand.engine import plan_recompute
+from samarkand.engine.layer_profile import profile_layer
+from samarkand.engine.live_memory import LiveMemory
 from samarkand.engine.recompute_region import RegionPlan, run_region
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -74,6 +76,33 @@ def test_measuring_leaves_the_model_as_it_was(transformer):
     assert all(a is p.grad for a, p in zip(before[1], model.parameters()))
     assert torch.equal(before[2], torch.get_rng_state())
     assert not any("forward" in vars(layer) for layer in model.layers)
+
+
+def test_measuring_a_layer_holds_nothing_that_the_layer_itself_lets_go():
+    class Sums(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for _ in range(16):
+                x = x + self.weight
+            return x
+
+    def peak(run: Callable[[], Any]) -> int:
+        memory = LiveMemory()
+        memory.ignore((layer.weight, sample))
+        with memory:
+            run()
+        return memory.peak
+
+    layer, sample = Sums(), torch.ones(100, 64)
+    # The backward pass reads none of the sums.
+    assert peak(lambda: layer(sample)) == 2 * 100 * 64 * 4
+    # Result, two gradients of it, and the weight's.
+    assert peak(lambda: profile_layer(layer, (sample,), {})) <= (3 * 100 + 3) * 64 * 4
+    profile = profile_layer(layer, (sample,), {})
+    assert [operator.inputs for operator in profile.costs.operators] == [(-1,), *((-1, i) for i in range(15))]
 
 
 def test_plans_hold_for_another_model_of_the_same_layers(transformer):

@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
-from parallel_model import run_processes
+from parallel_model import batches, make_trainer, reference_losses, run_processes
+from samarkand.engine.graph_costs import Machine
 from samarkand.engine.recompute_region import RegionPlan, run_region
 from samarkand.engine.tensor_rules import matching_rules, split_block
 from torch import Tensor, nn
@@ -105,6 +107,29 @@ def test_the_layer_below_is_recomputed_before_a_sum_of_the_layer_above_is_done(t
     assert run_processes(folder, 2, _work, folder) == [0, 0]
     came = json.loads((folder / "came.json").read_text(encoding="utf-8"))
     assert came == {"on demand": [False], "early": [True]}
+
+
+def _train(folder: Path) -> None:
+    """Steps of a trainer that recomputes early; the order is looked at in the first."""
+    # A sum takes as long as a block.
+    machine = Machine(latency=1e-7, link_rate=1e15)
+    trainer = make_trainer(micro_batches=1, degrees=(1, 2, 1), budget=8e5, machine=machine)
+    assert trainer.plan.early
+    assert trainer.plan.recomputed == (4,)
+    below, above = (trainer.module.get_submodule(f"encoder.layers.{i}.linear2") for i in (2, 3))
+    delay = Delay(folder / "trainer", below, above, LONG)
+    losses = [trainer.step(*batch) for batch in batches()[:3]]
+    if dist.get_rank() == 1:
+        found = {"losses": losses, "came": delay.came}
+        (folder / "trained.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+def test_the_trainer_recomputes_a_block_before_a_sum_of_the_block_above_is_done(tmp_path):
+    folder = tmp_path / "run"
+    assert run_processes(folder, 2, _train, folder) == [0, 0]
+    found = json.loads((folder / "trained.json").read_text(encoding="utf-8"))
+    assert found["came"][0]
+    assert found["losses"] == pytest.approx(reference_losses()[:3], abs=1e-5, rel=0)
 
 
 def test_early_regions_recompute_once_in_each_backward_pass():
