@@ -4,7 +4,7 @@
 `warnings.warn(..., SamarkandWarning)`. A message says what is wrong, where, and the mend.
 
 Code ranges: S0 package, S1 text, S2 corpora, S3 encoders, S4 RICON, S5 annotation and command line,
-S7 engine, S8 sentence vectors and retrieval.
+S7 engine, S8 sentence vectors and retrieval, S9 knowledge bases and entity linking.
 """
 
 from __future__ import annotations
@@ -390,6 +390,35 @@ class Errors(metaclass=_Coded):
     S865 = "{path} gives no texts to learn from: {reason}. Name a UTF-8 file with a text a line."
     S866 = "Widths {dims} do not fit vectors of {width} dimensions. Set dims to numbers from 1 to {width}."
     S867 = "No pair is left: {reasons}. Mend the settings, or name other sources."
+    S900 = "No knowledge base at {path}: {reason}. Make one with build_knowledge_base."
+    S901 = "The knowledge base {path} is of format {found}, and this samarkand knows {known}. Update it, or build anew."
+    S902 = "The knowledge base {path} is damaged: {reason}. Build it again."
+    S903 = "The entity {id} cannot be kept: {reason}. Mend it, or leave it out."
+    S904 = "The entity {id!r} comes twice. Nothing was kept: leave one out, or make one of both."
+    S905 = "{path} {what}. Give another path, or force to replace a file."
+    S906 = "The knowledge base {path} cannot be written: {reason}. Free space on its disk, or make its folder writable."
+    S907 = "The knowledge base {path} is being written: nothing else could use it for {seconds} seconds. Try again."
+    S908 = "k must be 1 or more, not {k}."
+    S909 = "The meta of a knowledge base must be an object that JSON can say: {reason}."
+    S910 = "{path}, line {line}: {reason} Nothing was written."
+    S911 = "Not a JSON object: {reason}. Each line must hold one entity."
+    S912 = "The field {field!r} {problem}."
+    S913 = "The id {id!r} is there already, from {path}, line {line}. Each entity must have its own."
+    S914 = "Not a row of this table: {reason}. Mend its quotes or its separators."
+    S915 = "Not UTF-8: {reason}. Convert the file to UTF-8."
+    S916 = "Unknown kind of file: {path}. Name its format with --format, as one of: {formats}."
+    S917 = (
+        "The table {path} {problem}. Its columns are id, name, aliases (parted by |), description, type, weight, and "
+        "such as name_ar, aliases_ar, description_ar."
+    )
+    S918 = "There is no entity in {inputs}, and nothing was written. Lines that were rejected: {rejected}."
+    S919 = "The recipe {name!r} has no data: {path} is missing. Set SAMARKAND_DATA to the folder of corpora."
+    S920 = "There is no recipe {name!r}. Known: {known}."
+    S921 = "The spaCy knowledge base has strings that its vocab does not. Load it with the vocab it was saved with."
+    S922 = "Not an entity of Wikidata: {reason}."
+    S923 = "{what} takes {expected} with --lang, not {langs}."
+    S930 = "The entity linker has no {name} {value!r}; choose one of: {known}."
+    S931 = "{heads} heads of attention cannot share readings of {width} numbers. Set heads to a divisor of that."
 
 
 class Warnings(metaclass=_Coded):

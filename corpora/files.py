@@ -12,7 +12,7 @@ from typing import TextIO
 from ..compression import COMPRESSIONS, damage_errors, open_compressed
 from ..errors import Errors
 
-__all__ = ["create_text", "numbered_lines", "stem_suffix"]
+__all__ = ["create_text", "numbered_bytes", "numbered_lines", "stem_suffix"]
 
 
 def stem_suffix(path: Path) -> str:
@@ -34,16 +34,27 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     YIELDS (Tuple[int, str]): Line number, from 1, and line.
     RAISES (ValueError): S207 for bytes that are not UTF-8, S208 for a damaged compressed file.
     """
+    for number, raw in numbered_bytes(path):
+        # Decoding line by line, not by buffer, is what makes the line number of an error right.
+        try:
+            yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as err:
+            raise ValueError(Errors.S207.format(path=path, line=number, reason=err.reason)) from None
+
+
+def numbered_bytes(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file through the compression that its suffix names, with their ends.
+
+    path (Path): The file.
+    YIELDS (Tuple[int, bytes]): Line number, from 1, and line.
+    RAISES (ValueError): S208 for a damaged compressed file.
+    """
     number = 0
     try:
         with open_compressed(str(path), path.suffix.lower().removeprefix(".")) as file:
             for raw in file:
                 number += 1
-                # Decoding line by line, not by buffer, is what makes the line number of an error right.
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                yield number, line.rstrip("\r\n")
-    except UnicodeDecodeError as err:
-        raise ValueError(Errors.S207.format(path=path, line=number, reason=err.reason)) from None
+                yield number, raw
     except damage_errors() as err:
         raise ValueError(Errors.S208.format(path=path, line=number + 1, reason=err)) from None
 

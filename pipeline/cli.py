@@ -15,6 +15,7 @@ from ..errors import is_first_rank
 from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, TxtUnit, on_stderr, reported
 from .evaluate_cli import evaluate_encoder_cli
 from .index_cli import index_cli, search_cli
+from .kb_cli import kb_app
 from .whiten_cli import whiten_cli
 
 app = typer.Typer(
@@ -201,6 +202,7 @@ app.command("whiten")(whiten_cli)
 app.command("index")(index_cli)
 app.command("search")(search_cli)
 app.command("evaluate-encoder")(evaluate_encoder_cli)
+app.add_typer(kb_app, name="kb")
 
 
 def _in_words(summary: dict[str, Any], output: Path) -> str:

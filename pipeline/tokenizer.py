@@ -24,7 +24,8 @@ from spacy.util import SimpleFrozenDict, ensure_path, registry
 from spacy.vocab import Vocab
 
 from ..errors import Errors
-from .normalize import NormGetter, check_level
+from ..normalization import check_level
+from .normalize import NormGetter
 from .rules import LanguageRules, ScriptRules, get_segmenter, script_languages
 from .scripts import CJK_CHAR, MAX_RUN, attach_marks, cjk_units, han_runs, script_runs
 
@@ -44,7 +45,7 @@ def create_script_tokenizer(
 
     han (str): How ideographs are cut: "char", "jieba", or the name of a function in spaCy's `misc` registry
         that returns a segmenter (a callable from a string to its words).
-    norm (str): Level of normalisation of `token.norm_`: "none", "light" or "full"; see `normalize`.
+    norm (str): Level of normalisation of `token.norm_`: "none", "light" or "full"; see `normalization`.
     languages (Dict[str, str]): The spaCy language whose rules a script gets, by ISO 15924 code. A script not
         named here goes to the pipeline's own language if that is written in it, else to `SCRIPT_LANGUAGES`.
     RETURNS (Callable[[Language], ScriptTokenizer]): Creates the tokenizer of a pipeline.

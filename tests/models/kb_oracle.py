@@ -1,0 +1,115 @@
+"""Candidates of a knowledge base, found slowly, in plain dictionaries and exact numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from fractions import Fraction
+
+from hypothesis import strategies as st
+from samarkand.models.alias_keys import alias_key, clitic_keys, has_han
+from samarkand.models.knowledge_base import Candidate, Entity
+
+LANGS = ("en", "ar", "zh", "mul", "")
+# Few letters, so that names meet, nearly meet, and are part of one another.
+NAMES = st.one_of(
+    st.text(st.sampled_from("abAB.- "), max_size=12),
+    st.text(st.sampled_from("习近平臺台"), max_size=5),
+    st.text(st.sampled_from("والبمصر"), max_size=7),
+    st.text(st.sampled_from("12.a"), max_size=4),
+)
+WEIGHTS = st.sampled_from([1.0, 1.0, 2.0, 0.25, 100.0])
+
+
+@st.composite
+def entities(draw: st.DrawFn, id: str) -> Entity:
+    """Entities with names that can be looked up."""
+    name = draw(NAMES.filter(alias_key))
+    aliases = draw(st.dictionaries(st.sampled_from(LANGS), st.lists(NAMES, max_size=3), max_size=2))
+    called = [name, *(alias for values in aliases.values() for alias in values)]
+    return Entity(
+        id=id,
+        type=draw(st.sampled_from(["", "PER"])),
+        names={draw(st.sampled_from(LANGS)): name},
+        aliases=aliases,
+        weight=draw(WEIGHTS),
+        counts=draw(st.dictionaries(st.one_of(st.sampled_from(called), NAMES), st.integers(0, 9), max_size=2)),
+    )
+
+
+def candidates(
+    known: Iterable[Entity], text: str, lang: str | None = None, fuzzy: bool = True
+) -> list[tuple[Candidate, Fraction]]:
+    """Candidates, the best first, each with its exact prior."""
+    table = _table(known)
+    key = alias_key(text)
+    found: dict[str, tuple] = {}
+
+    def add(match: str, keys: Iterable[str]) -> None:
+        for other in keys:
+            like = 1 - Fraction(distance(key, other), max(len(key), len(other)))
+            for entity, prior, alias in _bearers(table.get(other, []), text, lang):
+                order = (("exact", "clitic", "fuzzy").index(match), -prior * like, entity.id)
+                candidate = Candidate(entity.id, float(prior), float(like), alias, match, entity.type)
+                if entity.id not in found or order < found[entity.id][0]:
+                    found[entity.id] = order, candidate, prior
+
+    if key:
+        add("exact", [key])
+        add("clitic", clitic_keys(text))
+    if key and fuzzy and len(found) < 3:
+        add("fuzzy", sorted(other for other in table if is_similar(key, other)))
+    return [(candidate, prior) for _, candidate, prior in sorted(found.values(), key=lambda value: value[0])]
+
+
+def is_similar(key: str, other: str) -> bool:
+    """Whether a fuzzy search for a key has to find another."""
+    longer, edits = max(len(key), len(other)), distance(key, other)
+    least = Fraction(65 if has_han(key) else 75, 100)
+    in_reach = min(len(key), len(other)) >= 2 and longer <= 60
+    return edits > 0 and in_reach and 1 - Fraction(edits, longer) >= least and (_pairs(key) & _pairs(other)).total() > 1
+
+
+def distance(one: str, other: str) -> int:
+    """Edits from one string to another; neighbours can be exchanged, if nothing else happens to them."""
+    table = {(i, -1): i + 1 for i in range(-1, len(one))} | {(-1, j): j + 1 for j in range(-1, len(other))}
+    for i, a in enumerate(one):
+        for j, b in enumerate(other):
+            ways = [table[i - 1, j] + 1, table[i, j - 1] + 1, table[i - 1, j - 1] + (a != b)]
+            if i and j and a == other[j - 1] and b == one[i - 1]:
+                ways.append(table[i - 2, j - 2] + 1)
+            table[i, j] = min(ways)
+    return table[len(one) - 1, len(other) - 1]
+
+
+def _pairs(key: str) -> Counter[str]:
+    edged = f"\n{key}\n"
+    return Counter(edged[i : i + 2] for i in range(len(edged) - 1))
+
+
+def _table(known: Iterable[Entity]) -> dict[str, list[tuple[Entity, str, str]]]:
+    """Entity, name and language by key."""
+    table: dict[str, list[tuple[Entity, str, str]]] = {}
+    for entity in known:
+        named = [(name, lang) for lang, name in entity.names.items()]
+        named += [(alias, lang) for lang, aliases in entity.aliases.items() for alias in aliases]
+        named += [(alias, "") for alias in entity.counts if alias not in dict(named)]
+        for name, lang in named:
+            table.setdefault(alias_key(name), []).append((entity, name, lang))
+    return table
+
+
+def _bearers(rows: list[tuple[Entity, str, str]], text: str, lang: str | None) -> list[tuple[Entity, Fraction, str]]:
+    rows = [row for row in rows if row[2] in (lang, "mul", "")] or rows if lang else rows
+    found = {entity.id: entity for entity, _, _ in rows}
+    names = {id: {name for entity, name, _ in rows if entity.id == id} for id in found}
+    counts = {id: sum(Fraction(found[id].counts.get(name, 0)) for name in names[id]) for id in found}
+    weights, total = sum(Fraction(entity.weight) for entity in found.values()), 1 + sum(counts.values())
+    return [
+        (
+            entity,
+            (counts[id] + Fraction(entity.weight) / weights) / total,
+            min(names[id], key=lambda name: (name != text, -entity.counts.get(name, 0), name)),
+        )
+        for id, entity in found.items()
+    ]
