@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ from .word_pieces import IntArray
 
 if TYPE_CHECKING:
     from ..engine import RecomputePlan
-    from .transformer import TransformerNetwork
 
 # Leading binary digits that rounding leaves. Lengths grow by at most half, the pieces of a batch by a quarter and what
 # completes its last window.
@@ -115,6 +114,20 @@ class UpdateSize:
         return batches, np.arange(self.rows, dtype=np.int64) % pieces, starts
 
 
+class Network(Protocol):
+    """What an update runs: a `TransformerNetwork`."""
+
+    width: int
+
+    def vectors(self, batches: Sequence[Sequence[IntArray]], rows: IntArray, starts: IntArray) -> Tensor:
+        """Encode batches of windows, and pool pieces to tokens."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The weights."""
+        ...
+
+
 class UpdatePlans:
     """Plans for the updates of one network.
 
@@ -140,13 +153,13 @@ class UpdatePlans:
 
     @contextmanager
     def applied(
-        self, network: TransformerNetwork, batches: Sequence[Sequence[IntArray]], rows: IntArray, starts: IntArray
+        self, network: Network, batches: Sequence[Sequence[IntArray]], rows: IntArray, starts: IntArray
     ) -> Iterator[None]:
         """Let the layers of a network follow the plan for an update while it runs forwards.
 
         The backward pass needs nothing more: it remembers what it has to recompute.
 
-        network (TransformerNetwork): The network.
+        network (Network): The network.
         batches, rows, starts: What its `vectors` takes.
         RAISES (ValueError): S754 when no plan fits the budget, S755 when that of the planner does not.
         """
@@ -157,7 +170,7 @@ class UpdatePlans:
         finally:
             regions.remove()
 
-    def _plan_for(self, network: TransformerNetwork, size: UpdateSize, piece: int) -> RecomputePlan:
+    def _plan_for(self, network: Network, size: UpdateSize, piece: int) -> RecomputePlan:
         self._longest = max(self._longest, size.longest)
         gradients = sum(p.grad.nbytes for p in network.parameters() if p.grad is not None)
         wide = size.rounded(self._longest)
@@ -174,7 +187,7 @@ class UpdatePlans:
             plan = self._plans[size, gradients] = self._make(network, size, piece, gradients)
         return plan
 
-    def _make(self, network: TransformerNetwork, size: UpdateSize, piece: int, gradients: int) -> RecomputePlan:
+    def _make(self, network: Network, size: UpdateSize, piece: int, gradients: int) -> RecomputePlan:
         from ..engine import plan_recompute
 
         vectors = 4 * size.tokens * network.width
@@ -190,10 +203,10 @@ class UpdatePlans:
 class _Update(nn.Module):
     """A network that takes its batches as they are, and recomputes nothing by itself.
 
-    network (TransformerNetwork): The network.
+    network (Network): The network.
     """
 
-    def __init__(self, network: TransformerNetwork) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
