@@ -81,6 +81,7 @@ RAW = "train split; encoder pretrained by this project on open raw text"
 NEWS = f"{RAW}, then on Arabic news for research alone"
 SYSTEMS = {
     "ricon": System("samarkand/ricon_ner", RAW),
+    # But for the choice among the lines of ar.txt.xz, its encoder was made by
     # python -m samarkand.corpora.pretraining $SAMARKAND_DATA/raw ids ar_news.research=8 ar=2
     # python -m samarkand.models.pretrain_encoder ids training/arabic_news --begin subword_base --learn-rate 0.002 \
     #     --minutes 28

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,17 +13,15 @@ from ..errors import Errors, is_coded
 from ..models.knowledge_base import Entity
 from .entity_fields import entity_from_fields
 from .files import numbered_bytes, stem_suffix
+from .strict_parsing import SURROGATE, decode_line, parse_json, table_reader, table_rows
 from .wikidata import DEFAULT_LANGUAGES, entity_from_wikidata
 
 __all__ = ["FORMATS", "RejectedLine", "distinct", "format_of", "read_entities"]
 
-# Longest field of a table, in characters: what an unclosed quote may swallow before its row is given up.
-MAX_FIELD = 2**24
 COLUMNS = ("id", "name", "aliases", "description", "type", "weight")
 # Characters of a reason.
 SHOWN = 300
 _BY_LANGUAGE = {"name": "names", "aliases": "aliases", "description": "descriptions"}
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _FORMAT_OF = {"jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv", "tsv": "csv", "json": "wikidata"}
 
 
@@ -152,7 +148,7 @@ def _read_lines(path: Path, parse: Callable[[str], Entity | None]) -> Iterator[R
 
 def _decoded(raw: bytes, number: int) -> str:
     try:
-        return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        return decode_line(raw, number)
     except UnicodeDecodeError as error:
         reason = f"byte {error.start + 1} is 0x{raw[error.start]:02x}"
         raise ValueError(Errors.S915.format(reason=reason)) from None
@@ -160,51 +156,29 @@ def _decoded(raw: bytes, number: int) -> str:
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise ValueError(Errors.S911.format(reason=error)) from None
     if not isinstance(value, dict):
         raise ValueError(Errors.S911.format(reason=f"found {type(value).__name__}"))
     return value
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
-
-
 def _read_table(path: Path, langs: tuple[str, ...]) -> Iterator[Read]:
-    csv.field_size_limit(MAX_FIELD)
-    # What is not UTF-8 is escaped, so that only its own row is rejected.
-    lines = (raw.decode("utf-8", "surrogateescape") for _, raw in numbered_bytes(path))
-    separator = "\t" if stem_suffix(path) == "tsv" else ","
-    rows = csv.reader(_without_mark(lines), delimiter=separator, strict=True)
+    reader = table_reader((raw for _, raw in numbered_bytes(path)), tabs=stem_suffix(path) == "tsv")
     # Not in the generator: a header that cannot be used is refused before anything is done.
-    return _read_rows(path, rows, _header(path, rows, langs[0] if langs else None))
+    return _read_rows(path, reader, _header(path, reader, langs[0] if langs else None))
 
 
-def _read_rows(path: Path, rows: Any, columns: list[Column]) -> Iterator[Read]:
-    while True:
-        number = rows.line_num + 1
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield number, _rejected(path, number, ValueError(Errors.S914.format(reason=error)))
-            continue
-        if not any(map(str.strip, row)):
-            continue
-        try:
-            yield number, entity_from_fields(_row_fields(row, columns))
-        except ValueError as error:
-            yield number, _rejected(path, number, error, row)
-
-
-def _without_mark(lines: Iterator[str]) -> Iterator[str]:
-    for line in lines:
-        yield line.removeprefix("\ufeff")
-        break
-    yield from lines
+def _read_rows(path: Path, reader: Any, columns: list[Column]) -> Iterator[Read]:
+    for number, row in table_rows(reader):
+        if isinstance(row, csv.Error):
+            yield number, _rejected(path, number, ValueError(Errors.S914.format(reason=row)))
+        elif any(map(str.strip, row)):
+            try:
+                yield number, entity_from_fields(_row_fields(row, columns))
+            except ValueError as error:
+                yield number, _rejected(path, number, error, row)
 
 
 def _header(path: Path, rows: Iterator[list[str]], lang: str | None) -> list[Column]:
@@ -237,7 +211,7 @@ def _row_fields(row: list[str], columns: list[Column]) -> dict[str, Any]:
     if len(row) != len(columns):
         reason = f"{len(row)} fields where the header has {len(columns)}"
         raise ValueError(Errors.S914.format(reason=reason))
-    if any(_SURROGATE.search(cell) for cell in row):
+    if any(SURROGATE.search(cell) for cell in row):
         raise ValueError(Errors.S915.format(reason="some bytes are no characters"))
     fields: dict[str, Any] = {}
     for (field, code), cell in zip(columns, map(str.strip, row)):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,6 +16,7 @@ from ..errors import Errors
 from ..replacing import replace_file
 from .conll import read_conll, write_conll
 from .files import create_text, numbered_lines, stem_suffix
+from .strict_parsing import SURROGATE
 
 __all__ = ["Record", "find_files", "read_records", "rename_labels", "write_records"]
 
@@ -31,8 +31,6 @@ SUFFIXES = {
     **dict.fromkeys(("conll", "conllu", "iob", "iob1", "iob2", "bio", "bioes", "bmes", "tsv"), "conll"),
 }
 FORMATS = {**SUFFIXES, "txt": "conll"}
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_records(
@@ -149,7 +147,7 @@ def _checked(record: Any, path: Path, number: int) -> Record:
     """The record, with `spans` present; offsets are checked where spans meet tokens."""
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise ValueError(Errors.S204.format(path=path, line=number))
-    if _SURROGATE.search(record["text"]):
+    if SURROGATE.search(record["text"]):
         raise ValueError(Errors.S206.format(path=path, line=number))
     spans = record.setdefault("spans", [])
     if not isinstance(spans, list) or not all(_is_span(span) for span in spans):

@@ -15,7 +15,8 @@ import numpy as np
 from rapidfuzz.distance import OSA
 
 from .alias_keys import has_han
-from .kb_store import Damaged, select
+from .kb_store import Damaged
+from .sqlite_tools import select
 
 # Keys of one length, at most: as many as can be told apart by 32 bits.
 LENGTH_BITS = 26

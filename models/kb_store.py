@@ -5,26 +5,23 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from ..errors import Errors
+from .sqlite_tools import LOCK_SECONDS, is_locked, is_unwritable
 
 # Raised with every change of the tables, of `alias_key` and of `alias_search.grams`.
 FORMAT = 1
 # "SmKb": tells our files from other SQLite files.
 APPLICATION = 0x536D4B62
 _MAGIC = b"SQLite format 3\0"
-# How long to wait for a writer.
-LOCK_SECONDS = 5.0
 # More than SQLite maps at most.
 _MAPPED = 1 << 40
-_CHUNK = 500
 # What is read to find candidates is apart from what is read to show them. Numbers of keys: see `alias_search`.
 _TABLES = (
     "CREATE TABLE entities (row INTEGER PRIMARY KEY, id TEXT NOT NULL, type TEXT NOT NULL, weight REAL NOT NULL)",
@@ -142,14 +139,11 @@ def told(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            raise RuntimeError(Errors.S907.format(path=path, seconds=LOCK_SECONDS)) from error
-        if any(word in text for word in ("readonly", "full", "I/O", "unable to open")):
-            raise OSError(Errors.S906.format(path=path, reason=text)) from error
-        raise ValueError(Errors.S902.format(path=path, reason=text)) from error
     except (sqlite3.DatabaseError, Damaged) as error:
+        if isinstance(error, sqlite3.Error) and is_locked(error):
+            raise RuntimeError(Errors.S907.format(path=path, seconds=LOCK_SECONDS)) from error
+        if isinstance(error, sqlite3.Error) and is_unwritable(error):
+            raise OSError(Errors.S906.format(path=path, reason=error)) from error
         raise ValueError(Errors.S902.format(path=path, reason=error)) from error
 
 
@@ -186,19 +180,6 @@ def write_state(db: sqlite3.Connection, state: KnowledgeState) -> None:
     state (KnowledgeState): The state.
     """
     db.execute("UPDATE state SET value = ?", (json.dumps(asdict(state), sort_keys=True),))
-
-
-def select(db: sqlite3.Connection, sql: str, values: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-    """Rows for values, some at a time: SQLite takes only so many parameters.
-
-    db (sqlite3.Connection): The database.
-    sql (str): A query, with {} for the marks of the values.
-    values (Iterable[Any]): The values.
-    YIELDS (tuple): The rows.
-    """
-    values = iter(values)
-    while chunk := list(islice(values, _CHUNK)):
-        yield from db.execute(sql.format(", ".join("?" * len(chunk))), chunk)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -19,7 +19,8 @@ from .kb_entities import (
     pack,
     unpack,
 )
-from .kb_store import Damaged, KnowledgeState, select
+from .kb_store import Damaged, KnowledgeState
+from .sqlite_tools import select
 
 MODULUS = 1 << 256
 # Numbers of keys, as they are kept beside an entity.

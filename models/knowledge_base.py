@@ -19,8 +19,9 @@ from .kb_builder import write_knowledge_file
 from .kb_candidates import Candidate, find_candidates
 from .kb_check import check_all
 from .kb_entities import Entity, entity_from_bytes, is_storable, unpack
-from .kb_store import KnowledgeFile, KnowledgeState, read_state, select, write_state
+from .kb_store import KnowledgeFile, KnowledgeState, read_state, write_state
 from .kb_writer import KnowledgeWriter
+from .sqlite_tools import select
 
 __all__ = ["Candidate", "Entity", "KnowledgeBase", "build_knowledge_base"]
 
@@ -59,7 +60,8 @@ class KnowledgeBase:
         return self._state().entities
 
     def __contains__(self, id: str) -> bool:
-        return id in self.entities([id])
+        with self._file.reading() as db:
+            return is_storable(id) and bool(list(select(db, "SELECT 1 FROM entities WHERE id IN ({})", [id])))
 
     def __iter__(self) -> Iterator[Entity]:
         """Entities in the order of their ids. What changes meanwhile is found or not."""
@@ -82,6 +84,12 @@ class KnowledgeBase:
     def checksum(self) -> str:
         """Of what all entities hold, in whatever order they came: 64 hexadecimal digits."""
         return self._state().checksum
+
+    @property
+    def aliases(self) -> int:
+        """How many names there are, those of one language and entity once. All are counted."""
+        with self._file.reading() as db:
+            return db.execute("SELECT count(*) FROM aliases").fetchone()[0]
 
     @property
     def languages(self) -> tuple[str, ...]:

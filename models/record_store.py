@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,12 @@ import numpy as np
 from ..errors import Errors, is_coded
 from ..replacing import replace_file
 from .record_filter import Filter, filter_sql
+from .sqlite_tools import LOCK_SECONDS, is_locked, is_unwritable, select
 
 FILE = "records.sqlite"
 FORMAT = 1
 # "SmKd": tells our files from other SQLite files.
 APPLICATION = 0x536D4B64
-# How long to wait for another writer.
-LOCK_SECONDS = 5.0
-_CHUNK = 500
 _RECORDS = "CREATE TABLE {} (row INTEGER PRIMARY KEY, id TEXT NOT NULL, text TEXT, metadata TEXT)"
 _BY_ID = "CREATE UNIQUE INDEX by_id ON records (id)"
 _TABLES = (
@@ -285,24 +282,19 @@ class RecordStore:
             return np.fromiter((row for (row,) in self._db.execute(sql, parameters)), dtype=np.int64)
 
     def _chunked(self, sql: str, keys: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-        """Rows for keys, some at a time: SQLite takes only so many parameters."""
-        keys = iter(keys)
-        while chunk := list(islice(keys, _CHUNK)):
-            yield from self._all(sql.format(", ".join("?" * len(chunk))), chunk)
+        with self._damage():
+            yield from select(self._db, sql, keys)
 
     @contextmanager
     def _damage(self) -> Iterator[None]:
         """Say what SQLite cannot do in the words of the index."""
         try:
             yield
-        except sqlite3.OperationalError as error:
-            text = str(error)
-            if "locked" in text or "busy" in text:
-                raise RuntimeError(Errors.S828.format(path=self.folder, seconds=LOCK_SECONDS)) from error
-            if any(word in text for word in ("readonly", "full", "I/O")):
-                raise OSError(Errors.S826.format(path=self.folder, reason=text)) from error
-            raise ValueError(Errors.S823.format(path=self.folder, reason=f"{FILE}: {text}")) from error
         except sqlite3.DatabaseError as error:
+            if is_locked(error):
+                raise RuntimeError(Errors.S828.format(path=self.folder, seconds=LOCK_SECONDS)) from error
+            if is_unwritable(error):
+                raise OSError(Errors.S826.format(path=self.folder, reason=error)) from error
             raise ValueError(Errors.S823.format(path=self.folder, reason=f"{FILE}: {error}")) from error
         except OSError as error:
             if is_coded(error):

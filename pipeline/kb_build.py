@@ -16,7 +16,6 @@ from ..corpora.files import create_text
 from ..corpora.kb_recipes import recipe_entities, recipe_terms
 from ..errors import Errors
 from ..models.kb_entities import entity_to_bytes
-from ..models.kb_store import KnowledgeFile
 from ..models.knowledge_base import Entity, KnowledgeBase, build_knowledge_base
 from ..replacing import replace_file
 from .files import write_errors
@@ -98,12 +97,10 @@ def kb_info(path: str | Path) -> dict[str, Any]:
     RETURNS (dict): Counts of entities and of their names, languages, checksum, bytes on disk, what its maker said.
     """
     with KnowledgeBase(path) as kb:
-        with KnowledgeFile(kb.path).reading() as db:
-            (aliases,) = db.execute("SELECT count(*) FROM aliases").fetchone()
         return {
             "path": str(path),
             "entities": len(kb),
-            "aliases": aliases,
+            "aliases": kb.aliases,
             "languages": list(kb.languages),
             "checksum": kb.checksum,
             "bytes": kb.path.stat().st_size,

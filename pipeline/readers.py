@@ -8,23 +8,20 @@ its packed form, because its format allows nothing else.
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from ..compression import damage_errors, open_compressed
+from ..corpora.strict_parsing import SURROGATE, decode_line, parse_json, table_reader, table_rows
 from ..errors import Errors
 from .binary_readers import read_dataset, read_docbin, read_parquet, read_schema
-from .records import SURROGATE, ReadOptions, Record, Rejected, field_record, kept_name, reject
+from .records import ReadOptions, Record, Rejected, field_record, kept_name, reject
 from .sources import STDIN, Source, UsageError
 
 if TYPE_CHECKING:
     import pyarrow
-
-# Longest field of a table, in characters: what an unclosed quote may swallow before its row is given up.
-MAX_FIELD = 2**24
 
 
 def read_source(source: Source, options: ReadOptions) -> Iterator[Record | Rejected]:
@@ -108,7 +105,7 @@ def _read_txt(source: Source, options: ReadOptions) -> Iterator[Record | Rejecte
 
 def _text_record(position: int, raw: bytes) -> Record | Rejected:
     try:
-        return Record(position, raw.decode("utf-8-sig" if position == 1 else "utf-8"))
+        return Record(position, decode_line(raw, position))
     except UnicodeDecodeError as error:
         return _reject_bytes(position, raw, error)
 
@@ -122,51 +119,27 @@ def _read_jsonl(source: Source, options: ReadOptions) -> Iterator[Record | Rejec
 
 def _json_record(position: int, raw: bytes, text_field: str) -> Record | Rejected:
     try:
-        line = raw.decode("utf-8-sig" if position == 1 else "utf-8")
-        value = json.loads(line, parse_constant=_refuse_constant)
+        line = decode_line(raw, position)
+        value = parse_json(line)
     except UnicodeDecodeError as error:
         return _reject_bytes(position, raw, error)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return reject(position, "S521", line, reason=error)
     if not isinstance(value, dict):
         return reject(position, "S521", line, reason=f"found {type(value).__name__}")
     return field_record(position, value, text_field)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
-
-
 def _read_table(source: Source, options: ReadOptions) -> Iterator[Record | Rejected]:
     with _open(source) as stream:
-        rows = _table_rows(stream, source.kind)
-        header = next(rows, None)
+        reader = table_reader(stream, tabs=source.kind == "tsv")
+        header = next(reader, None)
         columns = _unique(header) if isinstance(header, list) else []
-        while True:
-            position = rows.line_num + 1
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield reject(position, "S524", reason=error)
-                continue
-            if row:
+        for position, row in table_rows(reader):
+            if isinstance(row, csv.Error):
+                yield reject(position, "S524", reason=row)
+            elif row:
                 yield _row_record(position, row, columns, options.text_field)
-
-
-def _table_rows(stream: IO[bytes], kind: str) -> Any:
-    """A csv reader over bytes; what is not UTF-8 is escaped, so that only its own row is rejected."""
-    csv.field_size_limit(MAX_FIELD)
-    lines = (line.decode("utf-8", "surrogateescape") for line in stream)
-    return csv.reader(_without_bom(lines), delimiter="\t" if kind == "tsv" else ",", strict=True)
-
-
-def _without_bom(lines: Iterator[str]) -> Iterator[str]:
-    for line in lines:
-        yield line.removeprefix("\ufeff")
-        break
-    yield from lines
 
 
 def _unique(names: list[str]) -> list[str]:
@@ -197,7 +170,7 @@ def _columns(source: Source) -> list[str] | None:
     with _open(source) as stream:
         if source.kind not in ("csv", "tsv"):
             return None
-        header = next(_table_rows(stream, source.kind), None)
+        header = next(table_reader(stream, tabs=source.kind == "tsv"), None)
     return None if header is None else _unique(header)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..corpora.strict_parsing import SURROGATE
 from ..errors import Errors
 
 # Names that the annotation uses in every record; fields of the input by these names get the prefix "input_".
 RESERVED = frozenset({"text", "entities", "spans", "meta", "neighbours", "other_fields"})
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)

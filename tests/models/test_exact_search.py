@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from forked import ends_in_a_fork, needs_fork
 from index_oracle import make_vectors
 from samarkand.models import exact_search
 from samarkand.models.exact_search import (
@@ -75,23 +72,19 @@ def test_candidates_are_ranked_by_their_vectors(vectors, monkeypatch):
         assert found.scores[i] == pytest.approx(vectors[expected] @ queries[i], rel=1e-5)
 
 
-FORK = """
-import multiprocessing, faiss
+FAISS_WORK = """
+import faiss
 import numpy as np
 from samarkand.models.exact_search import cpu_knn
 
 vectors = np.random.default_rng(0).standard_normal((20000, 32)).astype(np.float32)
 faiss.omp_set_num_threads(2)
-cpu_knn(vectors[:300], vectors, 5)
-child = multiprocessing.get_context("fork").Process(target=cpu_knn, args=(vectors[:300], vectors, 5))
-child.start()
-child.join(30)
-alive = child.is_alive()
-child.kill()
-raise SystemExit(1 if alive else child.exitcode)
+
+def run():
+    cpu_knn(vectors[:300], vectors, 5)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that can fork")
+@needs_fork
 def test_forked_workers_do_not_wait_for_threads_that_are_gone():
-    assert subprocess.run([sys.executable, "-c", FORK], timeout=90).returncode == 0
+    assert ends_in_a_fork(FAISS_WORK)

@@ -1,14 +1,12 @@
 import copy
-import os
 import pickle
-import subprocess
-import sys
 from functools import partial
 
 import numpy as np
 import pytest
 import srsly
 import torch
+from forked import ends_in_a_fork, needs_fork
 from samarkand.models.torch_shim import TorchShim, load_weights, run_torch, torch_model
 from thinc.api import Adam, ArgsKwargs, Linear, Model, chain
 from torch import nn
@@ -317,25 +315,18 @@ def test_S323_no_build_function():
         TorchShim(Affine(3, 5), {"nI": 3, "nO": 5}).from_bytes(saved.to_bytes())
 
 
-FORK = """
-import multiprocessing, torch
+TORCH_WORK = """
+import torch
 import samarkand.models.torch_shim
 
-def multiply():
+torch.set_num_threads(2)
+
+def run():
     x = torch.ones(400, 400)
     return float((x @ x).exp_().clamp_(max=1).sum())
-
-torch.set_num_threads(2)
-multiply()
-child = multiprocessing.get_context("fork").Process(target=multiply)
-child.start()
-child.join(30)
-alive = child.is_alive()
-child.kill()
-raise SystemExit(1 if alive else child.exitcode)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that can fork")
+@needs_fork
 def test_forked_workers_do_not_wait_for_threads_that_are_gone():
-    assert subprocess.run([sys.executable, "-c", FORK], timeout=90).returncode == 0
+    assert ends_in_a_fork(TORCH_WORK)
