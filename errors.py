@@ -106,7 +106,7 @@ class Errors(metaclass=_Coded):
     S204 = "{path}, line {line}: no text. A record is a JSON object with a string under 'text'."
     S205 = (
         "{path}, line {line}: bad spans. 'spans' must be a list of objects with 'start' and 'end' (whole "
-        "numbers, in characters) and 'label' (a string)."
+        "numbers, in characters) and 'label' (a string); a 'kb_id' is a string or null."
     )
     S206 = "{path}, line {line}: the text has half of a surrogate pair, which no UTF-8 file can hold. Mend its escapes."
     S207 = "{path}, line {line}: not UTF-8 ({reason}). Convert the file to UTF-8."

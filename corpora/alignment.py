@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors, SamarkandWarning, Warnings
+from .records import NIL
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span
@@ -112,7 +113,7 @@ def align_spans(
     """Turn character spans into token spans.
 
     doc (Doc): The tokenized text.
-    spans (Sequence[Dict[str, Any]]): Spans with "start", "end" and "label".
+    spans (Sequence[Dict[str, Any]]): Spans with "start", "end" and "label", and "kb_id" where they are linked.
     report (SpanReport): Takes the counts.
     flat (bool): Keep the longest of spans that overlap; otherwise drop repeated spans only.
     misaligned (str): A value of MISALIGNED; "error" raises for every problem.
@@ -130,7 +131,8 @@ def align_spans(
         if bounds is None:
             continue
         mode = "expand" if misaligned == "expand" else "strict"
-        token_span = doc.char_span(*bounds, label=span["label"], alignment_mode=mode)
+        kb_id = NIL if span.get("kb_id", "") is None else span.get("kb_id", "")
+        token_span = doc.char_span(*bounds, label=span["label"], kb_id=kb_id, alignment_mode=mode)
         if token_span is None or (token_span.start_char, token_span.end_char) != bounds:
             _problem("misaligned", span, text, report, where, strict=misaligned == "error")
         if token_span is None:

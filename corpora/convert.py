@@ -96,7 +96,7 @@ def _write_docbin(
     from .readers import SpanCorpus
 
     corpus = SpanCorpus(input_path, spans_key=spans_key, misaligned=misaligned, joiner=joiner)
-    docs = DocBin(attrs=["ENT_IOB", "ENT_TYPE"])
+    docs = DocBin(attrs=["ENT_IOB", "ENT_TYPE", "ENT_KB_ID"])
     for example in corpus(nlp):
         docs.add(example.reference)
     with replace_file(output_path) as temporary:

@@ -20,6 +20,8 @@ __all__ = ["SpanCorpus"]
 class SpanCorpus:
     """Iterate examples: texts tokenized by the pipeline, spans as `doc.ents` or as `doc.spans[spans_key]`.
 
+    A span with a `kb_id` has it as `kb_id_`, and "NIL" where it is null.
+
     path (Union[str, Path, List[Union[str, Path]]]): JSONL, CoNLL or DocBin, plain or compressed: files,
         folders or globs; a list is read one after the other.
     spans_key (Optional[str]): Span group to fill, where spans may nest; None fills `doc.ents`, and of spans

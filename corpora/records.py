@@ -2,6 +2,9 @@
 
 A record is a dictionary: `text` (str), `spans` (a list of `{"start", "end", "label"}`, character offsets, end
 exclusive) and whatever else its source carries: `id`, `lang`, `source`, `tokens` ([start, end] pairs), ...
+
+A span can have a `kb_id`: the id of the entity that it means, or null when it means none of the knowledge base (NIL).
+Without one nobody has said what it means. In a `Doc` the three are `kb_id_` as the id, "NIL" and "".
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import glob
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import Errors
 from ..replacing import replace_file
@@ -18,10 +21,16 @@ from .conll import read_conll, write_conll
 from .files import create_text, numbered_lines, stem_suffix
 from .strict_parsing import SURROGATE
 
-__all__ = ["Record", "find_files", "read_records", "rename_labels", "write_records"]
+if TYPE_CHECKING:
+    from spacy.tokens import Span
+
+__all__ = ["NIL", "Record", "find_files", "read_records", "rename_labels", "span_fields", "write_records"]
 
 Record: TypeAlias = dict[str, Any]
 StrPath: TypeAlias = str | Path
+
+# What spaCy's linkers write for an entity that is not in the knowledge base.
+NIL = "NIL"
 
 # What a folder is searched for. "txt" is read as CoNLL when named, but folders hold licences and notes too.
 SUFFIXES = {
@@ -161,7 +170,20 @@ def _is_span(span: Any) -> bool:
         and type(span.get("start")) is int
         and type(span.get("end")) is int
         and isinstance(span.get("label"), str)
+        and isinstance(span.get("kb_id", ""), str | None)
     )
+
+
+def span_fields(span: Span) -> Record:
+    """A span of a document as the span of a record.
+
+    span (Span): The span.
+    RETURNS (Dict[str, Any]): "start", "end", "label" and, when it is linked or NIL, "kb_id".
+    """
+    fields: Record = {"start": span.start_char, "end": span.end_char, "label": span.label_}
+    if span.kb_id_:
+        fields["kb_id"] = None if span.kb_id_ == NIL else span.kb_id_
+    return fields
 
 
 def _read_docbin(path: Path, spans_key: str | None) -> Iterator[Record]:
@@ -176,6 +198,6 @@ def _read_docbin(path: Path, spans_key: str | None) -> Iterator[Record]:
         spans = doc.ents if spans_key is None else doc.spans.get(spans_key, [])
         yield {
             "text": doc.text,
-            "spans": [{"start": s.start_char, "end": s.end_char, "label": s.label_} for s in spans],
+            "spans": [span_fields(span) for span in spans],
             "tokens": [[token.idx, token.idx + len(token)] for token in doc],
         }

@@ -35,6 +35,19 @@ def test_docbin_is_read_by_spacys_own_corpus(tmp_path, source):
     ]
 
 
+@pytest.mark.parametrize("spans_key", [None, "mentions"])
+def test_links_go_to_a_docbin_and_back(tmp_path, source, spans_key):
+    spans = [
+        {"start": 0, "end": 4, "label": "PER", "kb_id": None},
+        {"start": 8, "end": 12, "label": "LOC", "kb_id": "Q585"},
+        {"start": 12, "end": 13, "label": "LOC"},
+    ]
+    write_records(source, [{"text": "Rosa in Oslo.", "spans": spans}])
+    convert(source, tmp_path / "out.spacy", nlp=NLP, spans_key=spans_key)
+    (record,) = read_records(tmp_path / "out.spacy", spans_key=spans_key)
+    assert record["spans"] == spans
+
+
 def test_span_groups_and_missing_tokens_reach_the_docbin(tmp_path, source):
     convert(source, tmp_path / "nested.spacy", nlp=NLP, spans_key="sc")
     (doc, _) = DocBin().from_disk(tmp_path / "nested.spacy").get_docs(NLP.vocab)

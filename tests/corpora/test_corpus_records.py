@@ -94,6 +94,7 @@ def test_unknown_suffix(tmp_path):
         ('{"text": "a", "spans": {}}', r"\[S205\].*line 2: bad spans"),
         ('{"text": "a", "spans": [[0, 1, "PER"]]}', r"\[S205\].*line 2"),
         ('{"text": "a", "spans": [{"start": 0.0, "end": 1, "label": "PER"}]}', r"\[S205\].*line 2"),
+        ('{"text": "a", "spans": [{"start": 0, "end": 1, "label": "PER", "kb_id": 7}]}', r"\[S205\].*line 2"),
         ('{"text": "a\\ud800"}', r"\[S206\].*line 2: .*surrogate"),
     ],
 )

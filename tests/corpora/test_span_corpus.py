@@ -50,6 +50,15 @@ def test_nested_spans_go_to_a_span_group(tmp_path):
     assert not example.reference.ents
 
 
+@pytest.mark.parametrize("spans_key", [None, "mentions"])
+def test_links_reach_the_documents(tmp_path, spans_key):
+    spans = [span(0, 4) | {"kb_id": None}, span(14, 18, "LOC") | {"kb_id": "Q585"}, span(5, 10)]
+    (example,) = corpus_of(tmp_path, ("Rosa lives in Oslo.", spans), spans_key=spans_key)(NLP)
+    reference = example.reference
+    found = reference.ents if spans_key is None else reference.spans[spans_key]
+    assert [(each.text, each.kb_id_) for each in found] == [("Rosa", "NIL"), ("lives", ""), ("Oslo", "Q585")]
+
+
 def test_the_longest_of_overlapping_spans_stays(tmp_path):
     spans = [span(8, 12, "LOC"), span(0, 12, "ORG"), span(0, 4, "MISC")]
     corpus = corpus_of(tmp_path, ("Bank of Oslo", spans))
