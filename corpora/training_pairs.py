@@ -105,6 +105,14 @@ def _read_bible(path: Path, *, chinese: bool) -> Iterator[_Pair]:
             yield english[verse], text, lang
 
 
+def _read_names(path: Path) -> Iterator[_Pair]:
+    """Split, a part of a person's name in English, the same in the language of the file's name, count."""
+    lang = path.name.split(".")[1].removeprefix("en-")
+    for _, (split, english, other, *_) in tsv_rows(path, 3):
+        if split == "train":
+            yield english, other, lang
+
+
 def _splits(pattern: str, langs: Collection[str], *splits: str) -> dict[str, tuple[str, ...]]:
     return {split: tuple(f"parallel/{pattern}.en-{lang}.{split}.tsv.xz" for lang in langs) for split in splits}
 
@@ -118,6 +126,9 @@ TRAINING_SOURCES: dict[str, TrainingSource] = {
     "pydocs": TrainingSource(_splits("pydocs", ("zh",), "train", "test"), _read_pairs, "CC0 and PSF"),
     "mozilla-www": TrainingSource({"train": ("parallel/mozilla-www.multi.jsonl.xz",)}, _read_mozilla, "MPL 2.0"),
     "bible": TrainingSource(_BIBLE, partial(_read_bible, chinese=False), "public domain and CC0"),
+    "names": TrainingSource(
+        {"train": tuple(f"kb/names.en-{lang}.tsv.xz" for lang in ("ar", "zh"))}, _read_names, "CC0"
+    ),
     # The Chinese translation is apart from the rest of its file, for its terms.
     "bible-zh": TrainingSource(
         _BIBLE, partial(_read_bible, chinese=True), "translation under copyright; research use", open=False

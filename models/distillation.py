@@ -34,7 +34,7 @@ from .sentence_losses import (
 )
 from .sentence_metrics import retrieval_accuracy
 from .sentence_model import load_sentence_model
-from .sentence_pairs import SentencePairs, draw_pairs
+from .sentence_pairs import SentencePairs
 from .sentence_settings import DistillationSettings, StepSettings
 from .sentence_stage import Report, Row, Stage, pooled_model
 from .teacher_table import teacher_table
@@ -118,7 +118,7 @@ class Distillation:
     def _data(self, steps: StepSettings, name: str) -> Dataset:
         seed = np.random.SeedSequence([self.settings.training.seed, *name.encode()]).generate_state(1)[0]
         count = steps.steps * steps.batch_size
-        drawn = draw_pairs(np.array(self.pairs.train["lang"]), count, exponent=self.settings.exponent, seed=int(seed))
+        drawn = self.pairs.draw(count, exponent=self.settings.exponent, seed=int(seed))
         chosen = self.pairs.train.select(drawn).select_columns(["english", "other"])
         return chosen.add_column("label", self._english[1][drawn])
 
@@ -135,7 +135,9 @@ class Distillation:
         self.output.mkdir(parents=True, exist_ok=True)
         if not self.ranks.is_first:
             self.ranks.wait()
-        table = teacher_table(self.teacher, self._english[0], path, self._report_table)
+        bf16 = self.settings.training.precision == "bf16"
+        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=bf16):
+            table = teacher_table(self.teacher, self._english[0], path, self._report_table)
         if self.ranks.is_first:
             self.ranks.wait()
         return table

@@ -31,6 +31,17 @@ class SentencePairs:
     held_out: Dataset
     tokenizer: PreTrainedTokenizerFast
 
+    def draw(self, count: int, *, exponent: float, seed: int) -> np.ndarray:
+        """Rows to train on, see `draw_pairs`; a group is what one source has of one language.
+
+        count (int): Rows to draw.
+        exponent (float): 1 takes groups as they come, 0 all alike.
+        seed (int): Of the order.
+        RETURNS (np.ndarray): Rows of `train`, int64, shape (count,), in random order.
+        """
+        groups = np.char.add(np.char.add(self.train["source"], "/"), self.train["lang"])
+        return draw_pairs(groups, count, exponent=exponent, seed=seed)
+
     @classmethod
     def load(cls, folder: Path) -> SentencePairs:
         """Load what `samarkand prepare-pairs` wrote.
@@ -54,26 +65,26 @@ class SentencePairs:
         return cls(*parts, tokenizer)
 
 
-def draw_pairs(langs: np.ndarray, count: int, *, exponent: float, seed: int) -> np.ndarray:
-    """Rows to train on, such that small languages are seen too.
+def draw_pairs(groups: np.ndarray, count: int, *, exponent: float, seed: int) -> np.ndarray:
+    """Rows to train on, such that small groups are seen too.
 
-    Each language gives rows in proportion to n ** exponent, all of its rows before any a second time.
+    Each group gives rows in proportion to n ** exponent, all of its rows before any a second time.
 
-    langs (np.ndarray): Language of each row, shape (n,).
+    groups (np.ndarray): Name of each row's group, shape (n,).
     count (int): Rows to draw.
-    exponent (float): 1 takes languages as they come, 0 all alike.
+    exponent (float): 1 takes groups as they come, 0 all alike.
     seed (int): Of the order.
     RETURNS (np.ndarray): Rows, int64, shape (count,), in random order.
     """
     chance = np.random.default_rng(seed)
-    names, sizes = np.unique(langs, return_counts=True)
+    names, sizes = np.unique(groups, return_counts=True)
     shares = sizes**exponent / (sizes**exponent).sum()
     wanted = np.floor(shares * count).astype(int)
     for i in np.argsort(wanted - shares * count)[: count - wanted.sum()]:
         wanted[i] += 1
     drawn = []
     for name, need in zip(names, wanted):
-        rows = np.flatnonzero(langs == name)
+        rows = np.flatnonzero(groups == name)
         rounds = [chance.permutation(rows) for _ in range(-(-need // len(rows)))]
         drawn.append(np.concatenate([*rounds, rows[:0]])[:need])
     return chance.permutation(np.concatenate(drawn)) if drawn else np.zeros(0, dtype=np.int64)

@@ -114,7 +114,7 @@ class ContrastiveSettings:
     encoder (str): Encoder to begin with, by name or folder.
     pairs (str): Folder that `samarkand prepare-pairs` wrote.
     steps (StepSettings): How long and how fast.
-    exponent (float): A language of n pairs is drawn in proportion to n ** exponent.
+    exponent (float): What one source has of one language, n pairs, is drawn in proportion to n ** exponent.
     temperature (float): Of the softmax over the batch.
     dims (list[int]): Widths that the first components alone shall serve (Matryoshka); empty for the whole alone.
     """
@@ -188,7 +188,7 @@ class DistillationSettings:
     teacher (str): Sentence encoder for English, by name or folder.
     pairs (str): Folder that `samarkand prepare-pairs` wrote.
     stages (StageSettings): How long and how fast each stage learns.
-    exponent (float): A language of n pairs is drawn in proportion to n ** exponent.
+    exponent (float): What one source has of one language, n pairs, is drawn in proportion to n ** exponent.
     relation (str): "mse" or "softmax", see `RelationLoss`.
     """
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -18,7 +17,7 @@ from .mirror_views import hide_span
 from .process_group import Ranks, joined_ranks
 from .sentence_losses import MirrorLoss
 from .sentence_model import load_sentence_model
-from .sentence_pairs import SentencePairs, draw_pairs
+from .sentence_pairs import SentencePairs
 from .sentence_settings import (
     OBJECTIVES,
     PREPARATION,
@@ -80,13 +79,13 @@ def _contrastive(settings: ContrastiveSettings, ranks: Ranks, report: Report | N
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     model = load_sentence_model(settings.encoder, device=str(ranks.device)).model
-    pairs = SentencePairs.load(Path(settings.pairs)).train
+    pairs = SentencePairs.load(Path(settings.pairs))
     count = settings.steps.steps * settings.steps.batch_size
     seed = settings.training.seed
-    drawn = draw_pairs(np.array(pairs["lang"]), count, exponent=settings.exponent, seed=seed)
+    drawn = pairs.draw(count, exponent=settings.exponent, seed=seed)
     both = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
     loss = MultipleNegativesRankingLoss(model, scale=1 / settings.temperature, **both)
-    data = pairs.select(drawn).select_columns(["english", "other"])
+    data = pairs.train.select(drawn).select_columns(["english", "other"])
     return _train("contrastive", settings, ranks, report, model, _matryoshka(model, loss, settings.dims), data)
 
 

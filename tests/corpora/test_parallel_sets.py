@@ -38,6 +38,8 @@ FILES = {
     "parallel/pydocs.en-zh.train.tsv.xz": "a list\t列表\tlibrary\n",
     "parallel/mozilla-www.multi.jsonl.xz": lines({"en": "Download", "zh-CN": "下载", "ar": "تنزيل"}, {"en": "Help"}),
     "parallel/bible.multi.long.tsv.xz": "en\tG.1\tIn the beginning\nzh\tG.1\t起初\nzul\tG.1\tEkuqaleni\nzul\tG.9\tx\n",
+    "kb/names.en-ar.tsv.xz": "train\tcuypers\tكاوبيرز\t2\ndev\tahmad\tأحمد\t1\n",
+    "kb/names.en-zh.tsv.xz": "test\tli\t李\t5\n",
 }
 
 
@@ -119,6 +121,7 @@ def test_training_pairs_by_source_and_language(folder):
         TrainingPair("Download", "下载", "zh", "mozilla-www"),
         TrainingPair("Download", "تنزيل", "ar", "mozilla-www"),
         TrainingPair("In the beginning", "Ekuqaleni", "zul", "bible"),
+        TrainingPair("cuypers", "كاوبيرز", "ar", "names"),
         TrainingPair("In the beginning", "起初", "zh", "bible-zh"),
     ]
     assert [p.other for p in training_pairs(folder, split="dev")] == ["فتح", "打开", "قالت"]
@@ -173,6 +176,8 @@ def test_the_real_training_pairs_have_their_sizes():
         ("pydocs", "zh"): 55_200,
         ("mozilla-www", "ar"): 2_197,
         ("bible-zh", "zh"): 30_957,
+        ("names", "ar"): 41_584,
+        ("names", "zh"): 39_239,
         **{("quran", lang): 6_236 for lang in ("ar", "zh", "bn", "es", "fr", "id", "ru", "tr", "ur")},
     }
     assert expected.items() <= counts.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from samarkand.models.recurrent_encoder import RecurrentEncoder
 from samarkand.models.sentence_losses import PieceVectors
 from samarkand.models.sentence_metrics import unit_vectors
 from samarkand.models.sentence_model import load_sentence_model
-from samarkand.models.sentence_pairs import HELD_OUT, PAIRS, TOKENIZER, draw_pairs
+from samarkand.models.sentence_pairs import HELD_OUT, PAIRS, TOKENIZER, SentencePairs, draw_pairs
 from samarkand.models.sentence_settings import SentenceTrainingSettings, StepSettings
 from samarkand.models.sentence_stage import Stage
 from samarkand.models.teacher_table import teacher_table
@@ -257,6 +258,14 @@ def test_languages_share_by_their_exponent():
     assert sorted(plain.tolist()) == list(range(100))
     assert not np.array_equal(plain, draw_pairs(langs, 100, exponent=1.0, seed=1))
     assert len(draw_pairs(langs, 7, exponent=0.5, seed=0)) == 7
+
+
+def test_a_small_source_of_a_large_language_is_seen_too(pairs):
+    found = SentencePairs.load(pairs)
+    sources = ["large"] * 90 + ["small"] * 10
+    columns = {"english": ["a"] * 100, "other": ["b"] * 100, "lang": ["ar"] * 100, "source": sources}
+    drawn = replace(found, train=Dataset.from_dict(columns)).draw(100, exponent=0.0, seed=0)
+    assert (drawn >= 90).sum() == 50
 
 
 def test_the_teachers_table_goes_on_where_it_stopped(tmp_path, teacher, monkeypatch):
