@@ -419,6 +419,21 @@ class Errors(metaclass=_Coded):
     S923 = "{what} takes {expected} with --lang, not {langs}."
     S930 = "The entity linker has no {name} {value!r}; choose one of: {known}."
     S931 = "{heads} heads of attention cannot share readings of {width} numbers. Set heads to a divisor of that."
+    S932 = "{name} has no knowledge base. Set knowledge_base in its config to a file of `samarkand kb build`."
+    S933 = (
+        "The document {text!r} has no spans {key!r}; it has: {known}. Put a pipe before {name} that sets them, or "
+        "leave out spans_key to link doc.ents."
+    )
+    S934 = (
+        "The entity linker has not learnt yet. Train it with `spacy train`, load a trained one, or take the model "
+        "samarkand.PriorLinker.v1, which needs no training."
+    )
+    S935 = (
+        "A listener cannot read the options of an entity linker: they are no texts of the pipeline. Give it an encoder "
+        "of its own, such as samarkand.SubwordEncoder.v1."
+    )
+    S936 = "The setting {name} of the entity linker is {value!r}. It has to be {expected}."
+    S937 = "There is nothing for {name} to learn from: no mention in the examples has an id (kb_id), or NIL."
 
 
 class Warnings(metaclass=_Coded):
@@ -483,4 +498,8 @@ class Warnings(metaclass=_Coded):
     SW821 = (
         "The change of the search index {path} has taken place, but not what should follow: {reason} Searches stay "
         "right and get slower; mend the cause, and call optimize()."
+    )
+    SW930 = (
+        "{count} of {total} links lead to entities that the knowledge base {path} does not have, such as {example}. "
+        "They are learnt as NIL. Add the entities, or check that the links are of this knowledge base."
     )

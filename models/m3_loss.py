@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .m3 import M3, M3Batch
-from .m3_turns import NIL, OWN, take_turns
+from .m3_turns import NIL, OWN, M3Answers, take_turns
 
 # l1 and l2.
 STAGE_WEIGHT = 0.5
@@ -107,6 +107,18 @@ def tune_threshold(
         found.append((right, beta, theta))
     _, beta, theta = max(found, key=lambda each: each[0])
     return beta, theta
+
+
+def tune_decision(answers: M3Answers, gold: Sequence[int], in_kb: Sequence[bool]) -> tuple[float, float]:
+    """`tune_threshold` for what a linker has answered, whatever stages it has.
+
+    answers (M3Answers): The answers; their choices do not count.
+    gold (Sequence[int]), in_kb (Sequence[bool]): As in `tune_threshold`.
+    RETURNS (tuple[float, float]): beta and theta.
+    """
+    stages = [stage for stage in (answers.v1, answers.v2) if stage is not None] or [answers.s_link]
+    second = stages[1] if len(stages) > 1 else None
+    return tune_threshold(stages[0], second, answers.best, torch.tensor(gold), torch.tensor(in_kb))
 
 
 def _best_threshold(scores: Tensor, gain: Tensor) -> tuple[float, float]:
