@@ -133,7 +133,9 @@ def recipe_terms(name: str) -> dict[str, str]:
     return {source: terms.licence for source, terms in SOURCES.items() if terms.open or not name.endswith("-open")}
 
 
-def multilingual_entities(folder: Path, *, lang: str = "en", open_only: bool = False) -> Iterator[Entity]:
+def multilingual_entities(
+    folder: Path, *, lang: str = "en", open_only: bool = False, extracts: bool = True
+) -> Iterator[Entity]:
     """The multilingual knowledge base: multikb with its facts, and the names of CLDR.
 
     An entry of CLDR that multikb has too (a country of that code, or the heaviest entity of its English name and kind)
@@ -142,13 +144,15 @@ def multilingual_entities(folder: Path, *, lang: str = "en", open_only: bool = F
     folder (Path): The folder of corpora.
     lang (str): Language of the names of relations, which are the keys of facts; their values are ids.
     open_only (bool): Leave out entities with a source that states no open terms, and the facts, which come through one.
+    extracts (bool): Describe by extracts of articles where there are some; texts made of them need a knowledge base
+        that does not hold them.
     YIELDS (Entity): The entities.
     RAISES (OSError | ValueError): S841 and S842 for a file that is missing or broken.
     """
     index = _index(folder, open_only)
     statements = _Statements() if open_only else _statements(folder, index.ids)
-    for _, entity in _described(folder, index, statements, lang, open_only):
-        yield entity
+    for row, entity in _described(folder, index, statements, lang, open_only):
+        yield entity if extracts else replace(entity, descriptions=_descriptions(row.get("desc", {})))
 
 
 def read_multikb(path: Path) -> Iterator[Entity]:
@@ -289,16 +293,20 @@ def _entity(row: dict[str, Any], facts: tuple[tuple[str, str], ...] = ()) -> Ent
         if kept:
             aliases[_code(code)] = tuple(kept)
     # An extract says more than the description that it begins with.
-    descriptions = {**row.get("desc", {}), **row.get("extract", {})}
+    descriptions = _descriptions({**row.get("desc", {}), **row.get("extract", {})})
     return Entity(
         id=row["id"],
         type=_type(row),
         names=names,
         aliases=aliases,
-        descriptions={_code(code): text.strip() for code, text in descriptions.items() if text.strip()},
+        descriptions=descriptions,
         facts=facts,
         weight=_weight(row),
     )
+
+
+def _descriptions(texts: dict[str, str]) -> dict[str, str]:
+    return {_code(code): text.strip() for code, text in texts.items() if text.strip()}
 
 
 def _with_names(entity: Entity, other: Entity) -> Entity:
