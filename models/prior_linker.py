@@ -90,7 +90,7 @@ def build_prior_linker(
             "options": OptionCache(cached_options),
             "learns": False,
             "beta": 0.5,
-            "theta": 0.5,
+            "theta": 0.6,
         },
     )
 

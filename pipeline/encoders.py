@@ -15,12 +15,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..corpora.records import NIL
+
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span
 
     from .records import Record
 
 BLANK = re.compile(r"\s")
+# What `m3_linker` sets on spans.
+LINKS = ("candidates", "link_scores", "nil_reason")
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def encode_conll(doc: Doc, record: Record, *, spans_key: str | None = None) -> E
     """A document as CoNLL: a comment with its text, then a line with token, tab and IOB2 tag for each token.
 
     Tokens of blanks only are left out, blanks inside a token become "_", and of overlapping spans the longest
-    is written.
+    is written. Where entities are linked, another comment has their characters and ids: `# links = 0-5=Q90`.
 
     doc (Doc): The annotated document.
     record (Record): Where it came from.
@@ -104,17 +108,21 @@ def encode_conll(doc: Doc, record: Record, *, spans_key: str | None = None) -> E
             if not token.is_space:
                 tags[token.i] = f"{prefix}-{BLANK.sub('_', span.label_)}"
                 prefix = "I"
-    lines = [f"# {name} = {BLANK.sub(' ', value)}" for name, value in _comments(doc, record)]
+    lines = [f"# {name} = {BLANK.sub(' ', value)}" for name, value in _comments(doc, record, layer)]
     lines += [f"{BLANK.sub('_', token.text)}\t{tag}" for token, tag in zip(doc, tags) if not token.is_space]
     block = "\n".join(lines) + "\n\n"
     unwritten = len(doc.ents) + sum(len(group) for group in doc.spans.values()) - len(layer)
     return _encoded(doc, block.encode("utf-8", "backslashreplace"), unwritten=unwritten)
 
 
-def _comments(doc: Doc, record: Record) -> Iterable[tuple[str, str]]:
+def _comments(doc: Doc, record: Record, layer: list[Span]) -> Iterable[tuple[str, str]]:
     if isinstance(record.fields.get("id"), (str, int)):
         yield "id", str(record.fields["id"])
     yield "text", doc.text
+    linked = [span for span in layer if span.kb_id_ not in ("", NIL)]
+    if linked:
+        ids = ((span, BLANK.sub("_", span.kb_id_)) for span in linked)
+        yield "links", " ".join(f"{span.start_char}-{span.end_char}={id}" for span, id in ids)
 
 
 def annotations(doc: Doc) -> dict[str, Any]:
@@ -146,8 +154,24 @@ def _span(span: Span) -> dict[str, Any]:
     if score is not None and math.isfinite(score):
         result["score"] = round(float(score), 6)
     if span.kb_id:
-        result["kb_id"] = span.kb_id_
-    return result
+        # As in the records of corpora, null says that it is no entity of the knowledge base.
+        result["kb_id"] = None if span.kb_id_ == NIL else span.kb_id_
+    return {**result, **_link(span)}
+
+
+def _link(span: Span) -> dict[str, Any]:
+    """What a linker tells of a mention: its ranked candidates, its scores, and why there is no link."""
+    names = [name for name in LINKS if span.has_extension(name)]
+    told = {name: _rounded(plain(span._.get(name))) for name in names}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:

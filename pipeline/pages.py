@@ -118,7 +118,7 @@ def _spans(text: str, spans: list[Mapping[str, Any]], language: str, direction: 
 
 def _safe(span: Mapping[str, Any]) -> dict[str, Any]:
     """A span with its label and identifier escaped: displaCy escapes only the text."""
-    return {**span, "label": escape(span["label"]), "kb_id": escape(span.get("kb_id", "")), "kb_url": "#"}
+    return {**span, "label": escape(span["label"]), "kb_id": escape(span.get("kb_id") or ""), "kb_url": "#"}
 
 
 def _draw(style: str, drawn: dict[str, Any], options: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from .encoders import Encoder, encode_conll, encode_docbin, encode_jsonl, encode_row, to_json
+from .encoders import LINKS, Encoder, encode_conll, encode_docbin, encode_jsonl, encode_row, to_json
 
 if TYPE_CHECKING:
     import pyarrow
@@ -124,8 +124,8 @@ class ParquetWriter:
         groups = annotation.get("spans", {})
         row = {
             "text": annotation["text"],
-            "entities": annotation["entities"],
-            "spans": [{"key": key, **span} for key, group in groups.items() for span in group],
+            "entities": [_flat_span(span) for span in annotation["entities"]],
+            "spans": [{"key": key, **_flat_span(span)} for key, group in groups.items() for span in group],
             "meta": _as_json(annotation.get("meta")),
             "neighbours": _as_json(annotation.get("neighbours")),
         }
@@ -135,6 +135,12 @@ class ParquetWriter:
         fitting |= {name: None for name, value in fields.items() if value is None and name in self._kinds}
         others = {name: value for name, value in fields.items() if name not in fitting}
         return {**row, **fitting, "other_fields": _as_json(others)}
+
+
+def _flat_span(span: dict[str, Any]) -> dict[str, Any]:
+    """A span whose candidates and scores are JSON: what other linkers set under these names may have any shape."""
+    told = {name: span[name] if isinstance(span.get(name), str) else _as_json(span.get(name)) for name in LINKS}
+    return {**span, **told}
 
 
 def _column_kinds(rows: list[dict[str, Any]]) -> dict[str, type]:
@@ -171,6 +177,9 @@ def _output_schema(declared: pyarrow.Schema | None, kinds: dict[str, type]) -> p
         pa.field("text", pa.string()),
         pa.field("score", pa.float64()),
         pa.field("kb_id", pa.string()),
+        pa.field("candidates", pa.string()),
+        pa.field("link_scores", pa.string()),
+        pa.field("nil_reason", pa.string()),
     ]
     annotation = [
         pa.field("text", pa.string()),

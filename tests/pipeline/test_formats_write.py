@@ -78,6 +78,44 @@ def test_knowledge_base_identifier_is_written_where_there_is_one():
     assert "kb_id" not in annotations(doc)["entities"][0]
 
 
+def _linked(monkeypatch):
+    """A document as `m3_linker` leaves it."""
+    doc = annotated("Ada in Cairo")
+    for name in ("candidates", "nil_reason", "link_scores"):
+        monkeypatch.setitem(Underscore.span_extensions, name, (None, None, None, None))
+    first, second = doc.ents
+    for ent, kb_id in ((first, "NIL"), (second, "Q85")):
+        for token in ent:
+            token.ent_kb_id_ = kb_id
+    first._.nil_reason, second._.candidates = "no candidates", [{"id": "Q85", "prior": 0.12345678}]
+    second._.link_scores = {"v1": None, "s_link": numpy.float32(0.5)}
+    return doc
+
+
+def test_links_candidates_and_reasons_of_a_linker(monkeypatch):
+    doc = _linked(monkeypatch)
+    nil, linked = json.loads(encode_jsonl(doc, Record(1, doc.text)).payload)["entities"]
+    assert (nil["kb_id"], nil["nil_reason"]) == (None, "no candidates")
+    assert "candidates" not in nil
+    assert linked["kb_id"] == "Q85"
+    assert linked["candidates"] == [{"id": "Q85", "prior": 0.123457}]
+    assert linked["link_scores"] == {"v1": None, "s_link": 0.5}
+    assert "nil_reason" not in linked
+
+
+def test_links_in_columns_and_comments(monkeypatch):
+    doc = _linked(monkeypatch)
+    sink = io.BytesIO()
+    writer = ParquetWriter(sink)
+    writer.write(encode_row(doc, Record(1, doc.text)).payload)
+    writer.close()
+    nil, linked = pq.read_table(io.BytesIO(sink.getvalue())).column("entities").to_pylist()[0]
+    assert (nil["kb_id"], nil["nil_reason"], nil["candidates"]) == (None, "no candidates", None)
+    assert (linked["kb_id"], json.loads(linked["candidates"])) == ("Q85", [{"id": "Q85", "prior": 0.123457}])
+    block = encode_conll(doc, Record(1, doc.text)).payload.decode()
+    assert "# links = 7-12=Q85\n" in block
+
+
 def test_meta_of_the_tokenizer(monkeypatch):
     doc = annotated("in Cairo")
     for name in ("scripts", "langs"):
@@ -208,6 +246,9 @@ def test_parquet_columns_and_annotations():
         "text": "Bank of Cairo",
         "score": None,
         "kb_id": None,
+        "candidates": None,
+        "link_scores": None,
+        "nil_reason": None,
     }
     assert table["other_fields"].to_pylist() == [None, None]
 
