@@ -434,6 +434,13 @@ class Errors(metaclass=_Coded):
     )
     S936 = "The setting {name} of the entity linker is {value!r}. It has to be {expected}."
     S937 = "There is nothing for {name} to learn from: no mention in the examples has an id (kb_id), or NIL."
+    S950 = "Nothing to link with. Give a pipeline that has an m3_linker (--model), a knowledge base (--kb), or both."
+    S951 = "The pipeline has no m3_linker (its pipes: {pipes}). Add one, or give a knowledge base alone."
+    S952 = (
+        "The mentions cannot be used: {reason}. They are a list of objects with 'start' and 'end', in characters, and "
+        "'label' if it is known."
+    )
+    S953 = "Mentions are read from JSON lines, and {path} holds something else. Give .jsonl files."
 
 
 class Warnings(metaclass=_Coded):

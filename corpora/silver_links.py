@@ -74,18 +74,27 @@ class SilverLinker:
         self, batch: list[tuple[SilverText, list[FoundName], str | None]]
     ) -> Iterator[list[tuple[FactLink, str]]]:
         """For each text the links with their labels."""
-        found = self._nlp.pipe([text.text for text, _, _ in batch]) if self._nlp is not None else [None] * len(batch)
-        for (text, names, title), doc in zip(batch, found):
+        for (text, names, title), labels in zip(batch, self._labels([text for text, _, _ in batch])):
             if text.known:
                 yield [(FactLink(*span, frozenset(), 1), self._label(span[2])) for span in text.known]
                 continue
-            kept, labels = names, {}
-            if doc is not None:
-                labels = {(ent.start_char, ent.end_char): ent.label_ for ent in doc.ents}
+            kept = names
+            if labels is not None:
                 confirmed = (self._of_label(name, labels) for name in names)
                 kept = [name for name in confirmed if name is not None]
             links = link_by_facts(kept, self._graph, title)
-            yield [(link, labels.get((link.start, link.end)) or self._label(link.id)) for link in links]
+            yield [(link, (labels or {}).get((link.start, link.end)) or self._label(link.id)) for link in links]
+
+    def _labels(self, texts: list[SilverText]) -> Iterator[dict[tuple[int, int], str] | None]:
+        """Labels by place: those that people have set, else those of the pipeline; None when there is neither."""
+        asked = (text.text for text in texts if text.marked is None)
+        found = self._nlp.pipe(asked) if self._nlp is not None else None
+        for text in texts:
+            if text.marked is not None:
+                yield {(start, end): label for start, end, label in text.marked}
+            else:
+                doc = next(found) if found is not None else None
+                yield None if doc is None else {(ent.start_char, ent.end_char): ent.label_ for ent in doc.ents}
 
     def _of_label(self, name: FoundName, labels: Mapping[tuple[int, int], str]) -> FoundName | None:
         """The name with what it can mean as an entity of that label; None when it is not one."""

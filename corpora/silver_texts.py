@@ -1,8 +1,9 @@
 """Texts that names can be linked in without annotators, from the files in SAMARKAND_DATA.
 
-`extracts` are what the knowledge base has of articles, `qa` the passages of question sets about Wikipedia, `raw` lines
-of open text, `news` of Arabic news whose terms are not open. `patterns` are no texts but facts put into sentence
-templates; their grammar is often wrong, and they can be left out.
+`extracts` are what the knowledge base has of articles, `qa` the passages of question sets about Wikipedia, `ner`
+sentences whose names people have marked, `raw` lines of open text, `news` of Arabic news. The terms of `ner` and `news`
+are not all open. `patterns` are no texts but facts put into sentence templates; their grammar is often wrong, and they
+can be left out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..models.knowledge_base import Entity
 from .fact_links import TELLING
 from .files import numbered_lines
 from .kb_recipes import FACTS, MULTIKB, RELATIONS
+from .records import read_records
 from .seeded import share_of
 from .sentence_files import json_rows, tsv_rows
 
@@ -29,6 +31,15 @@ _PATTERN_LANGUAGES = {"ar": "ar", "en": "en", "zh-hans": "zh"}
 # Sentences are put together up to so many characters: short texts are what the linker is for.
 LONGEST = {"zh": 120}
 LONGEST_ELSEWHERE = 240
+# Corpora of `ner/`, with the labels PER, LOC and ORG.
+_RECOGNIZED = {
+    "ar": ("ar-anercorp",),
+    "en": ("en-btc", "en-uner-ewt", "en-wikigold"),
+    "zh": ("zh-msra", "zh-uner-gsdsimp", "zh-uner-pud"),
+}
+_SPLITS = ("train", "dev", "test")
+# Sentences that follow one another are often of one article.
+NEIGHBOURS = 20
 _SENTENCE_END = re.compile(r"(?<=[。！？])|(?<=[.!?؟…])\s+|\n+")
 
 
@@ -41,6 +52,8 @@ class SilverText:
     group (str): What it is part of: texts of one group go to one split.
     title (Optional[str]): Id or name of the entity that it is about, where that is known.
     known (tuple[tuple[int, int, str], ...]): Spans whose entities are known beforehand, with their ids.
+    marked (Optional[tuple[tuple[int, int, str], ...]]): Names that people have marked, with their labels; None when
+        nobody has.
     """
 
     text: str
@@ -48,6 +61,7 @@ class SilverText:
     group: str
     title: str | None = None
     known: tuple[tuple[int, int, str], ...] = ()
+    marked: tuple[tuple[int, int, str], ...] | None = None
 
 
 Reader = Callable[[Path, Mapping[str, Entity]], Iterator[SilverText]]
@@ -104,6 +118,16 @@ def _passages(folder: Path, entities: Mapping[str, Entity]) -> Iterator[SilverTe
                 yield from _pieces(row["context"], row["lang"], title, title)
 
 
+def _marked(folder: Path, entities: Mapping[str, Entity]) -> Iterator[SilverText]:
+    names = [
+        (lang, f"ner/{name}/{split}.jsonl.xz") for lang in LANGUAGES for name in _RECOGNIZED[lang] for split in _SPLITS
+    ]
+    for lang, name in names:
+        for number, record in enumerate(read_records(folder / name) if (folder / name).is_file() else ()):
+            marked = tuple((span["start"], span["end"], span["label"]) for span in record["spans"])
+            yield SilverText(record["text"], lang, f"{name}:{number // NEIGHBOURS}", marked=marked)
+
+
 def _lines(folder: Path, entities: Mapping[str, Entity], names: Mapping[str, str]) -> Iterator[SilverText]:
     for lang, name in names.items():
         path = folder / "raw" / name
@@ -150,6 +174,7 @@ def _telling_codes(folder: Path) -> frozenset[str]:
 SOURCES: dict[str, Reader] = {
     "extracts": _extracts,
     "qa": _passages,
+    "ner": _marked,
     "raw": partial(_lines, names={lang: f"{lang}.txt.xz" for lang in LANGUAGES}),
     "news": partial(_lines, names={"ar": "ar_news.research.txt.xz"}),
     "patterns": _sentences,

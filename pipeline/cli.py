@@ -16,6 +16,7 @@ from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, TxtUnit, on_stderr, r
 from .evaluate_cli import evaluate_encoder_cli
 from .index_cli import index_cli, search_cli
 from .kb_cli import kb_app
+from .link_cli import link_cli
 from .whiten_cli import whiten_cli
 
 app = typer.Typer(
@@ -202,6 +203,7 @@ app.command("whiten")(whiten_cli)
 app.command("index")(index_cli)
 app.command("search")(search_cli)
 app.command("evaluate-encoder")(evaluate_encoder_cli)
+app.command("link")(link_cli)
 app.add_typer(kb_app, name="kb")
 
 

@@ -10,7 +10,7 @@ import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samarkand.corpora import silver_recipe
-from samarkand.corpora.records import read_records
+from samarkand.corpora.records import read_records, write_records
 from samarkand.corpora.seeded import share_of
 from samarkand.corpora.silver_links import SilverLinker, is_named
 from samarkand.corpora.silver_recipe import arrange, write_silver
@@ -56,6 +56,14 @@ def test_a_recognizer_has_the_last_word():
     assert [span["kb_id"] for span in record["spans"]] == ["Q585", "Q20"]
     assert [span["bearers"] for span in record["spans"]] == [2, 1]
     assert list(SilverLinker(ENTITIES, recognizer("Norway")).link([text])) == []
+
+
+def test_names_that_people_have_marked_need_no_recognizer():
+    marked = ((15, 19, "LOC"), (36, 42, "LOC"))
+    text = SilverText(TEXTS["en"], "en", "group", marked=marked)
+    (record,) = SilverLinker(ENTITIES, recognizer("Bergen")).link([text])
+    assert [(span["start"], span["end"], span["label"]) for span in record["spans"]] == list(marked)
+    assert list(SilverLinker(ENTITIES, None).link([SilverText(TEXTS["en"], "en", "group", marked=marked[:1])])) == []
 
 
 def test_sentences_of_templates_need_no_evidence():
@@ -122,6 +130,9 @@ def folder(tmp_path, monkeypatch):
     for lang, text in TEXTS.items():
         with lzma.open(data / f"raw/{lang}.txt.xz", "wt", encoding="utf-8") as file:
             file.write(text + "\n")
+    sentence = {"text": TEXTS["zh"], "spans": [{"start": 3, "end": 6, "label": "LOC"}]}
+    (data / "ner/zh-msra").mkdir(parents=True)
+    write_records(data / "ner/zh-msra/test.jsonl.xz", [sentence, {"text": "无", "spans": []}])
     monkeypatch.setenv("SAMARKAND_DATA", str(data))
     names = [name for entity in (OSLO, NORWAY) for name in entity.names.values()]
     monkeypatch.setattr(silver_recipe, "load", lambda model: recognizer(*names))
@@ -133,6 +144,7 @@ def test_every_source_gives_texts(folder):
     assert {name: len(texts) for name, texts in found.items()} == {
         "extracts": 1,
         "qa": 1,
+        "ner": 2,
         "raw": 3,
         "news": 0,
         "patterns": 3,
@@ -199,7 +211,7 @@ def test_texts_that_repeat_are_dropped_and_what_is_frequent_is_thinned_out():
     same = [record("en", "a", "Q1", text="one text")] * 3
     splits, _ = arrange({"raw": same, "qa": same}, 1)
     assert sum(map(len, splits.values())) == 1
-    splits, held = arrange({"raw": [record("en", str(number), "Q1") for number in range(500)]}, 1)
+    splits, held = arrange({"raw": [record("en", str(number), "Q1") for number in range(900)]}, 1)
     assert not held
     assert {split: len(own) for (_, _, split), own in splits.items()} == silver_recipe.MOST
 
