@@ -441,6 +441,10 @@ class Errors(metaclass=_Coded):
         "'label' if it is known."
     )
     S953 = "Mentions are read from JSON lines, and {path} holds something else. Give .jsonl files."
+    S954 = (
+        "There is no linked text to judge by. Set SAMARKAND_DATA or pass --data with the folder that holds el/, or "
+        "--silver, or name a .jsonl file of your own with --set."
+    )
 
 
 class Warnings(metaclass=_Coded):
@@ -509,4 +513,8 @@ class Warnings(metaclass=_Coded):
     SW930 = (
         "{count} of {total} links lead to entities that the knowledge base {path} does not have, such as {example}. "
         "They are learnt as NIL. Add the entities, or check that the links are of this knowledge base."
+    )
+    SW931 = (
+        "The document {text!r} has no groups of spans, and {name} links those of {key!r}: nothing is linked in it "
+        "and its like. Put a pipe before {name} that sets them; while it is trained alone, all is well."
     )

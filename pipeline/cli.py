@@ -14,6 +14,7 @@ from .. import DEFAULT_PIPELINE, __version__
 from ..errors import is_first_rank
 from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, TxtUnit, on_stderr, reported
 from .evaluate_cli import evaluate_encoder_cli
+from .evaluate_linker_cli import evaluate_linker_cli
 from .index_cli import index_cli, search_cli
 from .kb_cli import kb_app
 from .link_cli import link_cli
@@ -204,6 +205,7 @@ app.command("index")(index_cli)
 app.command("search")(search_cli)
 app.command("evaluate-encoder")(evaluate_encoder_cli)
 app.command("link")(link_cli)
+app.command("evaluate-linker")(evaluate_linker_cli)
 app.add_typer(kb_app, name="kb")
 
 
