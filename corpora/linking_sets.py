@@ -25,6 +25,8 @@ __all__ = ["LINKING_FILES", "SHORT_TEXT", "UNTYPED", "LinkingSet", "linking_name
 UNTYPED = "ENTITY"
 # Sets whose texts are tweets.
 SHORT_TEXT = ("derczynski", "tweeki-gold")
+# Some sets mark these as coreference, others do not.
+_PRONOUNS = "he him his she her hers it its they them their theirs i me my we us our you your who whose"
 _MONTHS = "January February March April May June July August September October November December"
 _DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday"
 _LITERAL = re.compile(rf"\d|\b(?:{'|'.join((*_MONTHS.split(), *_DAYS.split()))})\b")
@@ -154,7 +156,8 @@ def _read(path: Path, file: LinkingFile) -> Iterator[Record]:
 
 
 def _is_question(mention: dict[str, Any], surface: str, file: LinkingFile) -> bool:
-    if mention.get("coref") or mention.get("optional"):
+    is_acronym = surface.isupper() and len(surface) > 1
+    if mention.get("coref") or mention.get("optional") or (surface.lower() in _PRONOUNS.split() and not is_acronym):
         return False
     # Nothing else tells a date from a name that Wikidata lacks: neither has an id.
     if file.literals and not mention.get("qid"):

@@ -52,6 +52,15 @@ def test_coreference_and_what_is_optional_are_no_questions(tmp_path):
     assert list(spans_of(tmp_path, "spotlight")) == ["Oslo"]
 
 
+def test_pronouns_are_no_questions_marked_or_not(tmp_path):
+    text = "She left the US, he stayed."
+    places = [(0, 3), (13, 15), (17, 19)]
+    mentions = [{"start": start, "end": end, "qid": "Q30"} for start, end in places]
+    write(tmp_path, "el/spotlight.en.jsonl.gz", {"id": "a", "text": text, "mentions": mentions})
+    (found,) = linking_sets(tmp_path, ["spotlight"])
+    assert [text[span["start"] : span["end"]] for span in found.records[0]["spans"]] == ["US"]
+
+
 def test_dates_and_numbers_are_no_questions_where_they_are_annotated(tmp_path):
     mentions = [mention("May 2001"), mention("three"), mention("Bergen"), mention("people", "Q2472587")]
     for path in ("el/wiki-fair-v2.dev.en.jsonl.gz", "el/spotlight.en.jsonl.gz"):
