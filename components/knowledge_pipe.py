@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-import srsly
 from spacy import util
 from spacy.pipeline import TrainablePipe
-from spacy.pipeline.pipe import deserialize_config
 from spacy.vocab import Vocab
 from thinc.api import Model
 
@@ -101,7 +100,7 @@ class KnowledgePipe(TrainablePipe):
         RETURNS (bytes): They.
         """
         parts = {
-            "cfg": lambda: srsly.json_dumps(self._saved_cfg()),
+            "cfg": lambda: self._saved_cfg().encode(),
             "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
             "model": self.model.to_bytes,
         }
@@ -118,7 +117,7 @@ class KnowledgePipe(TrainablePipe):
         """
         self._forget_options()
         parts = {
-            "cfg": lambda data: self._load_cfg(srsly.json_loads(data)),
+            "cfg": self._load_cfg,
             "vocab": lambda data: self.vocab.from_bytes(data, exclude=exclude),
             "model": self.model.from_bytes,
             "knowledge_base": self._load_kb,
@@ -133,7 +132,7 @@ class KnowledgePipe(TrainablePipe):
         exclude (Iterable[str]): As in `to_bytes`.
         """
         parts = {
-            "cfg": lambda place: srsly.write_json(place, self._saved_cfg()),
+            "cfg": lambda place: place.write_text(self._saved_cfg(), encoding="utf-8"),
             "vocab": lambda place: self.vocab.to_disk(place, exclude=exclude),
             "model": self.model.to_disk,
         }
@@ -150,7 +149,7 @@ class KnowledgePipe(TrainablePipe):
         """
         self._forget_options()
         parts = {
-            "cfg": lambda place: self._load_cfg(deserialize_config(place)),
+            "cfg": lambda place: self._load_cfg(place.read_bytes()),
             "vocab": lambda place: self.vocab.from_disk(place, exclude=exclude),
             "model": lambda place: self.model.from_bytes(place.read_bytes()),
             FILE: self._load_kb,
@@ -168,11 +167,13 @@ class KnowledgePipe(TrainablePipe):
         if not unless:
             self.model.attrs["options"].clear()
 
-    def _saved_cfg(self) -> dict[str, Any]:
+    def _saved_cfg(self) -> str:
+        # spaCy's own writer of JSON rounds numbers, and a rounded theta may link what it did not.
         path = self._knowledge.path
-        return {**self.cfg, "configured": self._configured, "path": None if path is None else str(path)}
+        return json.dumps({**self.cfg, "configured": self._configured, "path": None if path is None else str(path)})
 
-    def _load_cfg(self, saved: dict[str, Any]) -> None:
+    def _load_cfg(self, data: bytes) -> None:
+        saved = json.loads(data)
         configured, path = saved.pop("configured"), saved.pop("path")
         self.cfg.update(saved)
         self._configured_anew = configured != self._configured

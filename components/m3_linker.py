@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -14,7 +15,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_examples, validate_get_examples
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 
-from ..errors import Errors
+from ..errors import Errors, SamarkandWarning, Warnings
 from ..models.knowledge_base import DEFAULT_K
 from ..models.link_questions import LinkQuestions
 from ..models.m3 import M3Batch
@@ -175,6 +176,7 @@ class M3Linker(KnowledgePipe):
         self.overwrite, self.use_gold_ents = overwrite, use_gold_ents
         self.scorer = scorer
         self._lang = nlp.lang
+        self._warned = False
         self._texts = EntityTexts(nlp.tokenizer, self._knowledge.open)
         register_links()
 
@@ -183,8 +185,9 @@ class M3Linker(KnowledgePipe):
 
         docs (Iterable[Doc]): The documents.
         RETURNS (list[list[Link]]): The answers for each document.
-        RAISES (ValueError): S932 without knowledge base, S933 without the group of spans, S934 for a network that has
-            not been trained.
+        RAISES (ValueError): S932 without knowledge base, S933 for a document with groups of spans and not the one that
+            is linked, S934 for a network that has not been trained.
+        WARNS: SW931 for a document without any group.
         """
         found: list[list[Link]] = []
         group: list[tuple[Doc, list[Span]]] = []
@@ -325,11 +328,21 @@ class M3Linker(KnowledgePipe):
     def _spans(self, doc: Doc) -> list[Span]:
         """Mentions of a document, without those that have an id that is to stay."""
         if self.spans_key is not None and self.spans_key not in doc.spans:
-            known = ", ".join(map(repr, doc.spans)) or "none"
-            message = Errors.S933.format(text=doc.text[:40], key=self.spans_key, known=known, name=self.name)
-            raise ValueError(message)
+            return self._no_spans(doc)
         spans = doc.ents if self.spans_key is None else doc.spans[self.spans_key]
         return [span for span in spans if len(span) and (self.overwrite or not span.kb_id)]
+
+    def _no_spans(self, doc: Doc) -> list[Span]:
+        """What to do about a missing group: with others there it is a slip, without any the text may have none."""
+        if doc.spans:
+            known = ", ".join(map(repr, doc.spans))
+            message = Errors.S933.format(text=doc.text[:40], key=self.spans_key, known=known, name=self.name)
+            raise ValueError(message)
+        if not self._warned:
+            self._warned = True
+            message = Warnings.SW931.format(text=doc.text[:40], key=self.spans_key, name=self.name)
+            warnings.warn(message, SamarkandWarning, stacklevel=2)
+        return []
 
     def _mentions(self, docs: list[Doc], asked: list[list[tuple]], k: int) -> list[Mention]:
         """Mentions with their candidates: asked has first token, last exclusive, label and gold of each document's."""

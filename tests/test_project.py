@@ -18,6 +18,7 @@ import pytest
 import samarkand
 import spacy
 import torch
+from samarkand.components.ricon_ner import RiconNer
 from samarkand.corpora.records import read_records, write_records
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
@@ -109,7 +110,7 @@ def _train_in_memory(recipe: Path, corpus: Path, overrides: dict[str, Any]) -> t
 
 def test_workflows_are_the_steps_of_a_recipe(project):
     assert tuple(project["workflows"]["all"]) == STEPS
-    assert list(project["workflows"]) == ["all", "pretrain", "sentences", "bundle"]
+    assert list(project["workflows"]) == ["all", "pretrain", "sentences", "linker", "bundle"]
     listed = [name for steps in project["workflows"].values() for name in steps]
     assert sorted(listed) == sorted(command["name"] for command in project["commands"])
     assert all(command["help"] for command in project["commands"])
@@ -172,14 +173,18 @@ def test_pretraining_without_data_names_what_is_missing(tmp_path, monkeypatch, c
 def test_every_config_resolves(path):
     config = load_config(path, {"paths.train": "train.jsonl", "paths.dev": "dev.jsonl"}, interpolate=True)
     nlp = load_model_from_config(config, auto_fill=True, validate=True)
-    assert nlp.pipe_names == ["tok2vec", "ricon_ner"]
+    links = path.stem == "m3_linker"
+    assert nlp.pipe_names == (["m3_linker"] if links else ["tok2vec", "ricon_ner"])
     registry.resolve(nlp.config.interpolate()["training"], schema=ConfigSchemaTraining)
     # With a score that the component does not give, every step would be as good as any other.
-    pipe = nlp.get_pipe("ricon_ner")
-    score = "ents_f" if pipe.mode == "flat" else f"spans_{pipe.spans_key}_f"
+    score = "nel_overall_f" if links else _ricon_score(nlp.get_pipe("ricon_ner"))
     weights = config["training"]["score_weights"]
     assert {name: weight for name, weight in weights.items() if weight} == {score: 1.0}
     assert registry.resolve({"corpora": config["corpora"]})["corpora"].keys() == {"train", "dev"}
+
+
+def _ricon_score(pipe: RiconNer) -> str:
+    return "ents_f" if pipe.mode == "flat" else f"spans_{pipe.spans_key}_f"
 
 
 def test_project_offers_every_config():

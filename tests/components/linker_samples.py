@@ -39,7 +39,13 @@ ENTITIES = [
     Entity("Q47899", "PER", {"en": "Paris Hilton"}, {"en": ["Paris"]}, {"en": "singer and heiress"}, weight=3),
     Entity("Q142", "LOC", {"en": "France", "ar": "فرنسا", "zh": "法国"}, weight=90),
     Entity("Q85", "LOC", {"en": "Cairo", "ar": "القاهرة", "zh": "开罗"}, weight=50),
-    Entity("Q312", "ORG", {"en": "Apple", "zh": "苹果"}, descriptions={"en": "maker of phones", "zh": "手机公司"}, weight=60),
+    Entity(
+        "Q312",
+        "ORG",
+        {"en": "Apple", "zh": "苹果"},
+        descriptions={"en": "maker of phones", "zh": "手机公司"},
+        weight=60,
+    ),
     Entity("Q89", "", {"en": "apple", "zh": "苹果"}, descriptions={"en": "fruit", "zh": "水果"}, weight=20),
 ]
 # Text, and (words, label, id) of each mention.
