@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..models.knowledge_base import Entity
 from .name_finder import FoundName
 
-__all__ = ["TELLING", "FactGraph", "FactLink", "link_by_facts"]
+__all__ = ["HUB", "TELLING", "FactGraph", "FactLink", "link_by_facts"]
 
 # Names of relations, as the multilingual recipe has them in English, that a text tells by naming both ends. Others, as
 # those to languages and occupations, join an entity to a word that any text can hold, or to half of the world.
@@ -43,8 +43,11 @@ TELLING = frozenset(
 )
 # A rival of this many times the weight of the chosen entity makes a link uncertain.
 RIVAL = 4.0
-# One that no fact speaks for has to be this much heavier to outweigh a single fact.
+# One that no fact speaks for outweighs a single fact when it is heavier at all: a state is often named for the city
+# that the text means. Two facts are outweighed by this many times the weight.
 STRONG_RIVAL = 10.0
+# Neighbours of a hub.
+HUB = 300
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,14 @@ class FactGraph:
 
     def __contains__(self, id: str) -> bool:
         return id in self._near
+
+    def is_hub(self, id: str) -> bool:
+        """Whether an entity has facts with very many, as countries have: one such fact says little.
+
+        id (str): The entity.
+        RETURNS (bool): Whether it has.
+        """
+        return len(self.near(id)) >= HUB
 
     def near(self, id: str) -> Collection[str]:
         """Entities that one has facts with.
@@ -146,4 +157,4 @@ def _rivals(best: str, other: str, evidence: Mapping[str, frozenset[str]], graph
         if len(evidence[other]) == len(evidence[best]):
             return rival * RIVAL > weight
         return rival > weight * RIVAL
-    return rival > weight * STRONG_RIVAL and len(evidence[best]) < 2
+    return rival > weight * (STRONG_RIVAL if len(evidence[best]) > 1 else 1.0)

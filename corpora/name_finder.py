@@ -16,7 +16,7 @@ __all__ = ["FoundName", "NameFinder"]
 
 _WORD = regex.compile(r"[\w\p{M}ـ]+")
 # What may stand between two words of a name, or between two names of one entity in Chinese script.
-_BETWEEN = regex.compile(r"[\s\-–'’.·‧・]{0,2}")
+_BETWEEN = regex.compile(r"[\s\-–'’.·‧・]{0,2}|, ")
 _PARTICLES = ("و", "ف", "ب", "ل", "ك", "وب", "ول", "وك", "فب", "فل")
 _ARTICLE, _FOR = "ال", "ل"
 # Letters that a word without its particles has at least, and characters of a name in Chinese script.

@@ -26,6 +26,11 @@ BATCH = 256
 # Mentions of one entity that a text is asked about.
 REPEATED = 2
 UNKNOWN = "MISC"
+# Chinese name of a country with one of these means its people or its language.
+OF_PEOPLE = "族人語语裔籍"
+# A Chinese name of two characters often means something else than a place that is no weightier than this, and that
+# the country is named too does not tell: "the Great Wall" is a district somewhere.
+SHORT, LITTLE = 2, 3.0
 
 
 class SilverLinker:
@@ -109,11 +114,19 @@ class SilverLinker:
         seen: dict[str, int] = defaultdict(int)
         spans: list[Record] = []
         for link, label in links:
+            if text.lang == "zh" and self._is_doubtful(text.text, link):
+                continue
             seen[link.id] += 1
             if seen[link.id] <= REPEATED:
                 place = {"start": link.start, "end": link.end, "label": label}
                 spans.append({**place, "kb_id": link.id, "bearers": self._bearers(text, link)})
         return spans
+
+    def _is_doubtful(self, text: str, link: FactLink) -> bool:
+        is_little = self._entities[link.id].weight < LITTLE and link.end - link.start <= SHORT
+        return text[link.end : link.end + 1] in tuple(OF_PEOPLE) or (
+            is_little and bool(link.evidence) and all(map(self._graph.is_hub, link.evidence))
+        )
 
     def _bearers(self, text: SilverText, link: FactLink) -> int:
         return max(len(self._titles[alias_key(text.text[link.start : link.end])]), link.candidates)

@@ -34,7 +34,7 @@ def links(*options, title=None):
 def test_a_fact_decides_between_two_of_a_name():
     both = {"Paris", "Paris, Texas"}
     assert links(both, {"France"}) == [(0, "Paris"), (1, "France")]
-    # Paris is far weightier, and one fact for the other is not enough.
+    # Paris is weightier, and one fact for the other is not enough.
     assert links(both, {"Texas"}) == []
     assert links(both - {"Paris"}, {"Texas"}) == [(0, "Paris, Texas"), (1, "Texas")]
 

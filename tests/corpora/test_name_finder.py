@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samarkand.corpora.name_finder import NameFinder
 
-ENGLISH = NameFinder([("Oslo", "Q585"), ("New Oslo", "Q2"), ("Bank of Oslo", "Q3"), ("Al", "Q4"), ("São Paulo", "Q5")])
+ENGLISH = NameFinder(
+    [
+        ("Oslo", "Q585"),
+        ("New Oslo", "Q2"),
+        ("Bank of Oslo", "Q3"),
+        ("Al", "Q4"),
+        ("São Paulo", "Q5"),
+        ("Oslo, Kansas", "Q6"),
+    ]
+)
 ARABIC = NameFinder([("باريس", "Q90"), ("لبنان", "Q822"), ("اللاذقية", "Q7"), ("جبل لبنان", "Q8")], clitics=True)
 CHINESE = NameFinder([("臺北", "Q1867"), ("北京", "Q956"), ("北京大学", "Q16952"), ("比尔·盖茨", "Q5284")], han=True)
 
@@ -20,7 +29,8 @@ def found(finder, text):
         ("She left Oslo for New Oslo.", [("Oslo", "Q585"), ("New Oslo", "Q2")]),
         ("Bank of Oslo", [("Bank of Oslo", "Q3")]),
         ("Osloregion, Cooslo", []),
-        ("New, Oslo", [("Oslo", "Q585")]),
+        ("New; Oslo", [("Oslo", "Q585")]),
+        ("Oslo, Kansas", [("Oslo, Kansas", "Q6")]),
         ("in são-paulo", [("são-paulo", "Q5")]),
         ("Al was here", []),
         ("", []),

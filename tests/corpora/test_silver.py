@@ -66,6 +66,17 @@ def test_names_that_people_have_marked_need_no_recognizer():
     assert list(SilverLinker(ENTITIES, None).link([SilverText(TEXTS["en"], "en", "group", marked=marked[:1])])) == []
 
 
+def test_peoples_and_little_places_with_short_chinese_names_are_left_out(monkeypatch):
+    linker = SilverLinker(ENTITIES, None)
+    (record,) = linker.link([SilverText("奥斯陆的挪威人和挪威", "zh", "g")])
+    assert [(span["start"], span["kb_id"]) for span in record["spans"]] == [(0, "Q585"), (8, "Q20")]
+    monkeypatch.setattr("samarkand.corpora.fact_links.HUB", 1)
+    wall = Entity("Q7", type="LOC", names={"en": "Wall", "zh": "长城"}, facts=(("country", "Q20"),))
+    little = SilverLinker({**ENTITIES, "Q7": wall}, None)
+    (record,) = little.link([SilverText("挪威的长城", "zh", "g")])
+    assert [span["kb_id"] for span in record["spans"]] == ["Q20"]
+
+
 def test_sentences_of_templates_need_no_evidence():
     text = SilverText("Oslo, capital of Norway", "en", "Q585", known=((0, 4, "Q585"), (17, 23, "Q20")))
     (record,) = SilverLinker(ENTITIES, None).link([text])
