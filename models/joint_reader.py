@@ -6,7 +6,9 @@ encoders.
     X = W_x x + mark            tokens around the mention; `mark` tells the mention's own from the others
     Y = W_y y + segment         tokens of the option; `segment` tells its name, its type and all else
     X <- X + Attn(X; Y);  Y <- Y + Attn(Y; X);  X <- X + MLP(X);  Y <- Y + MLP(Y)             in each layer, by pair
-    V = norm(W [x; y; x * y]),  x the mean of the mention's tokens, y that of the option's
+    V = norm(W [x; y; x * y] + W_f f),  x the mean of the mention's tokens, y that of the option's
+
+where f is what the candidate table knows of a pair, which the verifier would not see otherwise.
 
 A pair is read by itself, so that what it says depends on no other pair and on no padding.
 """
@@ -34,6 +36,7 @@ class Pairs:
     options (int64, [U, S]): Places of the tokens of each option among all tokens of options; -1 for padding.
     segments (int64, [U, S]): As in `SEGMENTS`.
     choices (int64, [N, K]): Which option; -1 for none.
+    features (float, [N, K, F]): What else is known of each pair.
     """
 
     queries: Tensor
@@ -41,6 +44,7 @@ class Pairs:
     options: Tensor
     segments: Tensor
     choices: Tensor
+    features: Tensor
 
 
 class CrossLayer(nn.Module):
@@ -94,6 +98,7 @@ class JointReader(nn.Module):
     """Readings of pairs, and of the mentions alone.
 
     query_width, option_width (int): E of the encoder of texts, and of that of options.
+    features (int): F.
     width (int): H.
     depth (int): Layers.
     heads (int): Heads of their attention.
@@ -101,7 +106,7 @@ class JointReader(nn.Module):
     """
 
     def __init__(
-        self, *, query_width: int, option_width: int, width: int, depth: int, heads: int, dropout: float
+        self, *, query_width: int, option_width: int, features: int, width: int, depth: int, heads: int, dropout: float
     ) -> None:
         super().__init__()
         self.enter_query = nn.Linear(query_width, width)
@@ -109,7 +114,9 @@ class JointReader(nn.Module):
         self.marks = nn.Embedding(MARKS, width)
         self.segments = nn.Embedding(SEGMENTS, width)
         self.layers = nn.ModuleList(CrossLayer(width=width, heads=heads, dropout=dropout) for _ in range(depth))
-        self.pair = nn.Sequential(nn.Linear(3 * width, width), nn.LayerNorm(width))
+        self.pair = nn.Linear(3 * width, width)
+        self.known = nn.Linear(features, width, bias=False)
+        self.norm = nn.LayerNorm(width)
         self.alone = nn.Sequential(nn.Linear(2 * width, width), nn.LayerNorm(width))
         self.dropout = nn.Dropout(dropout)
         for table in (self.marks, self.segments):
@@ -131,12 +138,13 @@ class JointReader(nn.Module):
         where = pairs.choices >= 0
         rows, columns = where.nonzero()[:, 0], pairs.choices[where]
         V = self._read(X, Y, x_mask, y_mask, mention, rows, columns)
+        V = self.norm(V + self.known(pairs.features[where]))
         return V.new_zeros(*where.shape, V.shape[-1]).index_put((where,), V), q
 
     def _read(
         self, X: Tensor, Y: Tensor, x_mask: Tensor, y_mask: Tensor, mention: Tensor, rows: Tensor, columns: Tensor
     ) -> Tensor:
-        """V of each pair: [P, H]."""
+        """What the texts say of each pair: [P, H]."""
         x_mask, y_mask, mention = x_mask[rows], y_mask[columns], mention[rows]
         for number, layer in enumerate(self.layers):
             places = (None, None) if number else (rows, columns)

@@ -29,7 +29,7 @@ from .link_questions import (
     option_groups,
     query_windows,
 )
-from .m3 import M3, M3Batch
+from .m3 import FEATURES, M3, M3Batch
 from .m3_loss import M3Loss, m3_loss
 from .m3_turns import M3Answers, answer
 from .threads import map_batches
@@ -122,7 +122,9 @@ class M3LinkerNetwork(nn.Module):
     ) -> None:
         super().__init__()
         sizes = {"width": width, "heads": heads, "dropout": dropout}
-        self.reader = JointReader(query_width=query_width, option_width=option_width, depth=depth, **sizes)
+        # The prior has a weight of its own in M3, and is not told here.
+        widths = {"query_width": query_width, "option_width": option_width, "features": len(FEATURES) - 1}
+        self.reader = JointReader(**widths, depth=depth, **sizes)
         self.m3 = M3(**sizes, **answering)
 
 
@@ -179,7 +181,7 @@ def forward(
         chunks = list(_chunks(questions, group, which, found, firsts, limits, max_batch_tokens))
         read = partial(_read_chunk, network.reader, tokens, leaf, device, len(rows) > len(chunks[0][0]) and is_train)
         parts += list(zip([chunk for chunk, _ in chunks], map_batches(read, chunks, device, training=is_train)))
-    batch = _batch(questions, parts, network.reader.pair[-1].normalized_shape[0], device)
+    batch = _batch(questions, parts, network.reader.norm.normalized_shape[0], device)
     if not is_train:
         return _to_cpu(answer(network.m3, batch)), _no_backprop
 
@@ -265,7 +267,7 @@ def _chunks(
             S = padded_length(int(option_sizes[own].max()))
             arrays = [_fit(queries[chunk], L, -1), _fit(marks[chunk], L, 0)]
             arrays += [_fit(found.places[own], S, -1), _fit(found.segments[own], S, 0), local]
-            yield rows[chunk], tuple(arrays)
+            yield rows[chunk], (*arrays, questions.features[rows[chunk], :, 1:])
             first, pairs = place, 0
         pairs += 0 if row is None else counts[row]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import samarkand
 import spacy
 from linker_samples import LINKED, SMALL_ENCODER, link, make_examples, make_kb, make_nlp, told
 from samarkand.components.linker_annotations import NO_CANDIDATES
+from samarkand.models.kb_entities import Entity
 from samarkand.models.knowledge_base import KnowledgeBase, build_knowledge_base
 from samarkand.models.torch_optimizer import create_adamw
 from spacy.language import Language
@@ -37,6 +40,19 @@ def test_links_at_once(kb):
     (nowhere,) = link(nlp, *LINKED[8]).ents
     assert (nowhere.kb_id_, nowhere._.nil_reason) == ("NIL", NO_CANDIDATES)
     assert set(singer._.link_scores) == {"v1", "v2", "s_link", "theta"}
+
+
+def test_the_guide_shows_what_happens(tmp_path, monkeypatch, capsys):
+    guide = (Path(samarkand.__file__).parent / "docs" / "linking.md").read_text(encoding="utf-8")
+    shown, code = (
+        re.search(rf"## In a pipeline.*?```{kind}\n(.*?)```", guide, re.DOTALL).group(1) for kind in ("text", "python")
+    )
+    lines = re.search(r"<<'END'\n(.*?)END\n", guide, re.DOTALL).group(1).splitlines()
+    entities = [Entity(**json.loads(line) | {"facts": ()}) for line in lines]
+    build_knowledge_base(tmp_path / "cities.kb", entities)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "linking.md", "exec"), {})
+    assert capsys.readouterr().out == shown
 
 
 def test_texts_count_when_asked(kb):

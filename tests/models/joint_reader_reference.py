@@ -42,8 +42,10 @@ def think(layer: CrossLayer, x: Tensor) -> Tensor:
     return linear(narrow, torch.nn.functional.gelu(linear(wide, norm(first, x))))
 
 
-def read_one(reader: JointReader, x: Tensor, marks: list[int], y: Tensor, segments: list[int]) -> tuple[Tensor, Tensor]:
-    """One pair: tokens [L, E] and marks, tokens [S, E] and segments -> V [H], q [H]."""
+def read_one(
+    reader: JointReader, x: Tensor, marks: list[int], y: Tensor, segments: list[int], f: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One pair: tokens [L, E] and marks, tokens [S, E] and segments, features [F] -> V [H], q [H]."""
     X = [linear(reader.enter_query, row) + reader.marks.weight[mark] for row, mark in zip(x, marks)]
     Y = [linear(reader.enter_option, row) + reader.segments.weight[segment] for row, segment in zip(y, segments)]
     mention = [place for place, mark in enumerate(marks) if mark]
@@ -54,7 +56,7 @@ def read_one(reader: JointReader, x: Tensor, marks: list[int], y: Tensor, segmen
         X, Y = ([a + b for a, b in zip(side, of_side)] for side, of_side in zip((X, Y), seen))
         X, Y = ([a + think(layer, a) for a in side] for side in (X, Y))
     x, y = torch.stack([X[i] for i in mention]).mean(0), torch.stack(Y).mean(0)
-    return norm(reader.pair[1], linear(reader.pair[0], torch.cat([x, y, x * y]))), q
+    return norm(reader.norm, linear(reader.pair, torch.cat([x, y, x * y])) + reader.known.weight @ f), q
 
 
 def read_all(reader: JointReader, tokens: Tensor, option_tokens: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
@@ -70,5 +72,5 @@ def read_all(reader: JointReader, tokens: Tensor, option_tokens: Tensor, pairs: 
             if u >= 0:
                 there = pairs.options[u] >= 0
                 y = option_tokens[pairs.options[u][there]]
-                V[n, k], q[n] = read_one(reader, x, marks, y, pairs.segments[u][there].tolist())
+                V[n, k], q[n] = read_one(reader, x, marks, y, pairs.segments[u][there].tolist(), pairs.features[n, k])
     return V, q

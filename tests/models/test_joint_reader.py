@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from joint_reader_reference import read_all
 from samarkand.models.joint_reader import SEGMENTS, JointReader, Pairs
 
-E_QUERY, E_OPTION, H = 5, 3, 8
+E_QUERY, E_OPTION, F, H = 5, 3, 2, 8
 
 
 def make_reader(depth: int, seed: int = 0) -> JointReader:
     torch.manual_seed(seed)
-    sizes = {"query_width": E_QUERY, "option_width": E_OPTION, "width": H}
+    sizes = {"query_width": E_QUERY, "option_width": E_OPTION, "features": F, "width": H}
     return JointReader(**sizes, depth=depth, heads=2, dropout=0.1).eval()
 
 
@@ -42,7 +42,11 @@ def make_pairs(lengths: list[int], option_lengths: list[int], K: int, seed: int,
     segments = torch.randint(SEGMENTS, options.shape, generator=generator)
     choices = torch.randint(-1, U, (N, K), generator=generator)
     choices[:, 0] = torch.randint(U, (N,), generator=generator)
-    return tokens, option_tokens, Pairs(queries, marks, options, segments, choices)
+    return (
+        tokens,
+        option_tokens,
+        Pairs(queries, marks, options, segments, choices, torch.randn(N, K, F, generator=generator)),
+    )
 
 
 sizes = st.lists(st.integers(1, 5), min_size=1, max_size=4)
@@ -68,7 +72,7 @@ def test_a_mention_alone_is_read_as_among_others(lengths, option_lengths, seed):
     with torch.no_grad():
         V, q = reader(tokens, option_tokens, pairs)
         for n in range(len(lengths)):
-            names = ("queries", "marks", "choices")
+            names = ("queries", "marks", "choices", "features")
             alone = dataclasses.replace(pairs, **{name: getattr(pairs, name)[n : n + 1] for name in names})
             V_n, q_n = reader(tokens, option_tokens, alone)
             torch.testing.assert_close((V_n[0], q_n[0]), (V[n], q[n]), atol=1e-5, rtol=1e-5)
@@ -80,6 +84,7 @@ def test_gradients_are_right_and_reach_every_part(depth, device):
     tokens, option_tokens, pairs = make_pairs([3, 2], [2, 4], 2, 1)
     tokens, option_tokens = (x.double().to(device).requires_grad_() for x in (tokens, option_tokens))
     pairs = Pairs(*(value.to(device) for value in vars(pairs).values()))
+    pairs = dataclasses.replace(pairs, features=pairs.features.double())
     assert torch.autograd.gradcheck(lambda x, y: reader(x, y, pairs), (tokens, option_tokens))
     V, q = reader(tokens, option_tokens, pairs)
     (V.pow(3).sum() + q.pow(3).sum()).backward()
