@@ -33,6 +33,7 @@ QUICK = {
     "sentence_encoders": [[]],
     "whitening": [[]],
     "retrieval": [[]],
+    "linking": [["--system", "prior", "m3-no-history", "bi", "spacy"]],
 }
 
 
