@@ -110,7 +110,7 @@ def _train_in_memory(recipe: Path, corpus: Path, overrides: dict[str, Any]) -> t
 
 def test_workflows_are_the_steps_of_a_recipe(project):
     assert tuple(project["workflows"]["all"]) == STEPS
-    assert list(project["workflows"]) == ["all", "pretrain", "sentences", "linker", "bundle"]
+    assert list(project["workflows"]) == ["all", "pretrain", "sentences", "silver", "linker", "bundle"]
     listed = [name for steps in project["workflows"].values() for name in steps]
     assert sorted(listed) == sorted(command["name"] for command in project["commands"])
     assert all(command["help"] for command in project["commands"])
