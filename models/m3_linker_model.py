@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import Errors
-from .joint_reader import JointReader, Pairs
+from .joint_reader import JointReader
 from .link_questions import (
     LinkQuestions,
     OptionCache,
@@ -27,14 +27,13 @@ from .link_questions import (
     encode_options,
     lay_out,
     option_groups,
-    query_windows,
 )
 from .m3 import FEATURES, M3, M3Batch
 from .m3_loss import M3Loss, m3_loss
 from .m3_turns import M3Answers, answer
+from .pair_chunks import Chunk, cut_chunks
 from .threads import map_batches
 from .torch_shim import torch_model
-from .windows import padded_length
 
 
 @registry.architectures("samarkand.M3Linker.v1")
@@ -122,7 +121,6 @@ class M3LinkerNetwork(nn.Module):
     ) -> None:
         super().__init__()
         sizes = {"width": width, "heads": heads, "dropout": dropout}
-        # The prior has a weight of its own in M3, and is not told here.
         widths = {"query_width": query_width, "option_width": option_width, "features": len(FEATURES) - 1}
         self.reader = JointReader(**widths, depth=depth, **sizes)
         self.m3 = M3(**sizes, **answering)
@@ -170,17 +168,19 @@ def forward(
     rows, device = questions.asked, shim.device
     vectors, backprop_texts = _text_vectors(model, questions, rows, is_train)
     tokens, firsts = _flat(vectors, device, is_train)
-    limits = {"window": window, "longest": mention_tokens}
+    learning = is_train and not freeze_options
+    limits = {"window": window, "mention_tokens": mention_tokens, "max_tokens": max_batch_tokens}
     parts, leaves = [], []
-    for group in _groups(questions, rows, whole=is_train and not freeze_options):
+    for group in _groups(questions, rows, whole=learning):
         which = np.unique(questions.options[group])
         which = which[which >= 0]
-        found, backprop_options = _read_options(model, questions, which, is_train and not freeze_options, option_tokens)
-        leaf = torch.from_numpy(found.vectors).to(device).requires_grad_(backprop_options is not None)
+        found, backprop_options = _read_options(model, questions, which, learning, option_tokens)
+        leaf = torch.from_numpy(found.vectors).to(device).requires_grad_(learning)
         leaves.append((leaf, found, backprop_options))
-        chunks = list(_chunks(questions, group, which, found, firsts, limits, max_batch_tokens))
-        read = partial(_read_chunk, network.reader, tokens, leaf, device, len(rows) > len(chunks[0][0]) and is_train)
-        parts += list(zip([chunk for chunk, _ in chunks], map_batches(read, chunks, device, training=is_train)))
+        chunks = cut_chunks(questions, group, which, found, firsts, **limits)
+        again = is_train and len(chunks[0].rows) < len(rows)
+        read = partial(_read_chunk, network.reader, tokens, leaf, again)
+        parts += zip((chunk.rows for chunk in chunks), map_batches(read, chunks, device, training=is_train))
     batch = _batch(questions, parts, network.reader.norm.normalized_shape[0], device)
     if not is_train:
         return _to_cpu(answer(network.m3, batch)), _no_backprop
@@ -239,53 +239,11 @@ def _read_options(
     return found, lambda grads: backprop([model.ops.asarray2f(grad) for grad in grads])
 
 
-def _chunks(
-    questions: LinkQuestions,
-    rows: np.ndarray,
-    which: np.ndarray,
-    found: OptionTokens,
-    firsts: np.ndarray,
-    limits: dict[str, int],
-    most: int,
-) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
-    """Mentions with windows of like length that are read at once, and the arrays of `Pairs`."""
-    queries, marks = query_windows(questions, rows, firsts, **limits)
-    sizes, option_sizes = (queries >= 0).sum(1), found.lengths
-    choices = np.where(questions.options[rows] >= 0, np.searchsorted(which, questions.options[rows]), -1)
-    counts, longest = (choices >= 0).sum(1), padded_length(int(option_sizes.max(initial=1)))
-    order = np.argsort(sizes, kind="stable")
-    first, pairs = 0, 0
-    for place, row in enumerate([*order.tolist(), None]):
-        if row is not None:
-            tokens = (pairs + counts[row]) * (padded_length(int(sizes[row])) + longest)
-        if place > first and (row is None or tokens > most):
-            chunk = order[first:place]
-            own = np.unique(choices[chunk])
-            own = own[own >= 0]
-            local = np.where(choices[chunk] >= 0, np.searchsorted(own, choices[chunk]), -1)
-            L = padded_length(int(sizes[chunk].max()))
-            S = padded_length(int(option_sizes[own].max()))
-            arrays = [_fit(queries[chunk], L, -1), _fit(marks[chunk], L, 0)]
-            arrays += [_fit(found.places[own], S, -1), _fit(found.segments[own], S, 0), local]
-            yield rows[chunk], (*arrays, questions.features[rows[chunk], :, 1:])
-            first, pairs = place, 0
-        pairs += 0 if row is None else counts[row]
-
-
-def _fit(rows: np.ndarray, size: int, blank: int) -> np.ndarray:
-    return np.pad(rows[:, :size], ((0, 0), (0, max(0, size - rows.shape[1]))), constant_values=blank)
-
-
 def _read_chunk(
-    reader: JointReader,
-    tokens: Tensor,
-    option_tokens: Tensor,
-    device: torch.device,
-    again: bool,
-    chunk: tuple[np.ndarray, tuple[np.ndarray, ...]],
+    reader: JointReader, tokens: Tensor, option_tokens: Tensor, again: bool, chunk: Chunk
 ) -> tuple[Tensor, Tensor]:
     """V and q of a chunk; `again` reads it anew on the way back, so that one chunk at a time is held."""
-    pairs = Pairs(*(torch.from_numpy(array).to(device) for array in chunk[1]))
+    pairs = chunk.pairs(tokens.device)
     if again:
         return checkpoint(reader, tokens, option_tokens, pairs, use_reentrant=False)
     return reader(tokens, option_tokens, pairs)
@@ -295,7 +253,7 @@ def _batch(questions: LinkQuestions, parts: list, width: int, device: torch.devi
     N, K = questions.options.shape
     V, q = torch.zeros(N, K, width, device=device), torch.zeros(N, width, device=device)
     if parts:
-        rows = torch.from_numpy(np.concatenate([chunk for chunk, _ in parts])).to(device)
+        rows = torch.from_numpy(np.concatenate([rows for rows, _ in parts])).to(device)
         V = V.index_put((rows,), torch.cat([V for _, (V, _) in parts]))
         q = q.index_put((rows,), torch.cat([q for _, (_, q) in parts]))
     arrays = questions.features, questions.options >= 0, questions.mentions[:, 0], questions.order, questions.ids

@@ -231,8 +231,10 @@ class TorchShim(PyTorchShim):
             if parameter.grad is None:
                 continue
             key = (self.id, KEY_PREFIX + name)
-            updated, _ = optimizer(key, torch2xp(parameter.data), torch2xp(parameter.grad))
-            tensor = xp2torch(updated, device=parameter.device)
+            # thinc's optimizers cannot take a single number.
+            arrays = (torch2xp(torch.atleast_1d(tensor)) for tensor in (parameter.data, parameter.grad))
+            updated, _ = optimizer(key, *arrays)
+            tensor = xp2torch(updated, device=parameter.device).reshape(parameter.shape)
             # thinc's optimizers usually write into the memory they were given.
             if tensor.data_ptr() != parameter.data_ptr():
                 parameter.data.copy_(tensor)
@@ -249,7 +251,7 @@ class TorchShim(PyTorchShim):
         backup = [(parameter, parameter.detach().clone()) for parameter in swaps]
         try:
             for parameter, value in swaps.items():
-                parameter.data.copy_(xp2torch(value, device=parameter.device))
+                parameter.data.copy_(xp2torch(value, device=parameter.device).reshape(parameter.shape))
             yield
         finally:
             for parameter, value in backup:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -332,6 +333,44 @@ def test_shares_an_encoder_and_trains_with_a_tagger(kb):
     # A batch without mentions lets the shared encoder go on.
     plain = Example(nlp.make_doc("word"), nlp.make_doc("word"))
     nlp.update([plain], sgd=create_adamw(1e-3))
+
+
+def test_learns_with_the_optimizer_of_spacy(kb):
+    nlp = make_nlp(kb, SMALL_MODEL)
+    np.random.seed(0)
+    optimizer = nlp.initialize(lambda: make_examples(nlp))
+    prior = nlp.get_pipe("m3_linker").model.shims[0].module.m3
+    assert prior.prior_weight == 1
+    losses = [nlp.update(make_examples(nlp), sgd=optimizer)["m3_linker"] for _ in range(20)]
+    assert losses[-1] < losses[0]
+    assert prior.prior_weight != 1
+    with nlp.use_params(optimizer.averages):
+        assert nlp.evaluate(make_examples(nlp))["nel_overall_f"] > 0
+
+
+def _gradients(nlp: Language) -> dict[str, torch.Tensor]:
+    """Of one batch, by name, the encoder of texts among them."""
+    nlp.get_pipe("m3_linker").update(make_examples(nlp))
+    model = nlp.get_pipe("m3_linker").model
+    networks = {"linker": model.shims[0].module, "texts": model.get_ref("tok2vec").shims[0].module}
+    named = {f"{name}.{key}": p for name, network in networks.items() for key, p in network.named_parameters()}
+    return {name: parameter.grad for name, parameter in named.items() if parameter.grad is not None}
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_chunks_give_the_gradients_of_the_whole(kb, freeze):
+    """Chunks are read again on the way back: what they give must be what they gave."""
+    found = []
+    for most in (16384, 16):
+        nlp = make_nlp(kb, {**SMALL_MODEL, "max_batch_tokens": most, "freeze_options": freeze})
+        np.random.seed(0)
+        nlp.initialize(partial(make_examples, nlp))
+        found.append(_gradients(nlp))
+    whole, chunked = found
+    assert whole.keys() == chunked.keys()
+    assert {"texts", "linker"} == {name.split(".")[0] for name in whole}
+    for name, gradient in whole.items():
+        torch.testing.assert_close(chunked[name], gradient, atol=1e-5, rtol=1e-3, msg=name)
 
 
 def test_options_that_learn_get_gradients_and_are_not_kept(kb):
