@@ -133,7 +133,8 @@ class SilverLinker:
 
     def _finder(self, lang: str) -> NameFinder:
         if lang not in self._finders:
-            known = (each for each in self._entities.values() if each.id in self._graph and is_named(each))
+            # Those without facts too: one that bears the name as well makes a link uncertain.
+            known = (each for each in self._entities.values() if is_named(each))
             names = ((name, each.id) for each in known for name in _names(each, lang))
             self._finders[lang] = NameFinder(names, han=lang == "zh", clitics=lang == "ar")
         return self._finders[lang]

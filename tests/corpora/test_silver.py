@@ -91,6 +91,15 @@ def test_the_title_is_meant_by_its_name():
     assert list(linker.link([SilverText("Oslo is old.", "en", "g", "Bergen")])) == []
 
 
+def test_a_weightier_bearer_without_facts_makes_a_name_uncertain():
+    city = Entity("Q1", type="LOC", names={"en": "Oslo"}, weight=30.0)
+    assert not any(
+        span["kb_id"] == "Q585"
+        for record in SilverLinker({**ENTITIES, "Q1": city}, None).link([SilverText(TEXTS["en"], "en", "g")])
+        for span in record["spans"]
+    )
+
+
 def test_words_for_kinds_are_no_names():
     assert is_named(OSLO)
     assert not is_named(Entity("Q1", names={"en": "capital"}))
