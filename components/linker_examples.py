@@ -19,7 +19,7 @@ from .linker_annotations import NIL
 GoldMention = tuple[int, int, str, str]
 
 
-def mention_spans(eg: Example, spans_key: str | None) -> list[Span]:
+def annotated_spans(eg: Example, spans_key: str | None) -> list[Span]:
     """Annotated mentions of an example.
 
     eg (Example): The example.
@@ -34,10 +34,10 @@ def gold_mentions(eg: Example, spans_key: str | None) -> list[GoldMention]:
     """Annotated mentions in the predicted document's tokens; those off their edges are left out.
 
     eg (Example): The example.
-    spans_key (Optional[str]): As in `mention_spans`.
+    spans_key (Optional[str]): As in `annotated_spans`.
     RETURNS (list[GoldMention]): The mentions.
     """
-    spans = mention_spans(eg, spans_key)
+    spans = annotated_spans(eg, spans_key)
     aligned = eg.get_aligned_spans_y2x(spans, allow_overlap=True)
     if len(aligned) < len(spans):
         pairs = [(span, eg.get_aligned_spans_y2x([span], allow_overlap=True)) for span in spans]
@@ -74,7 +74,7 @@ def with_gold_mentions(eg: Example, spans_key: str | None) -> Example:
     """A copy of an example whose predicted document has the annotated mentions of the reference, and no others.
 
     eg (Example): The example.
-    spans_key (Optional[str]): As in `mention_spans`.
+    spans_key (Optional[str]): As in `annotated_spans`.
     RETURNS (Example): The copy.
     """
     doc = eg.predicted.copy()
@@ -91,12 +91,12 @@ def check_links(examples: Iterable[Example], kb: KnowledgeBase, *, spans_key: st
 
     examples (Iterable[Example]): The examples.
     kb (KnowledgeBase): The knowledge base.
-    spans_key (Optional[str]): As in `mention_spans`.
+    spans_key (Optional[str]): As in `annotated_spans`.
     name (str): Name of the pipe.
     RAISES (ValueError): S937 when there is none.
     WARNS: SW930 when entities are not in the knowledge base.
     """
-    ids = Counter(span.kb_id_ for eg in examples for span in mention_spans(eg, spans_key))
+    ids = Counter(span.kb_id_ for eg in examples for span in annotated_spans(eg, spans_key))
     if not ids:
         raise ValueError(Errors.S937.format(name=name))
     known = kb.entities(ids)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import tempfile
 import weakref
@@ -85,8 +87,14 @@ class LinkerKnowledge:
         data (bytes): What `to_bytes` gave.
         """
         if data:
-            folder = tempfile.TemporaryDirectory(prefix="samarkand-")
-            weakref.finalize(self, folder.cleanup)
-            path = Path(folder.name) / FILE
+            folder = tempfile.mkdtemp(prefix="samarkand-")
+            weakref.finalize(self, _remove, folder, os.getpid())
+            path = Path(folder) / FILE
             path.write_bytes(data)
             self.set_path(path)
+
+
+def _remove(folder: str, process: int) -> None:
+    # A forked worker has the object too, and its file is not its own.
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -26,9 +26,10 @@ from .knowledge_pipe import KnowledgePipe
 from .linker_annotations import NIL, NOT_ASKED, Link, annotate_links, register_links
 from .linker_examples import check_links, gold_mentions, gold_place, training_candidates, with_gold_mentions
 from .linker_links import make_link, row_of
+from .linker_mentions import find_mentions, mention_spans
 from .linker_scorer import score_linker
 from .linker_table import TYPES, Mention, make_questions, text_keys
-from .linker_texts import EntityTexts, mention_language
+from .linker_texts import EntityTexts
 
 DEFAULT_CONFIG = """
 [model]
@@ -314,7 +315,7 @@ class M3Linker(KnowledgePipe):
             [(span.start, span.end, span.label_, None) for span in spans if span.label_ not in self.labels_discard]
             for _, spans in group
         ]
-        mentions = self._mentions(docs, asked, self.k)
+        mentions = find_mentions(docs, asked, self.kb, k=self.k, lang=self._lang)
         links: list[list[Link]] = [[] for _ in group]
         if mentions:
             answers = self.model.predict(self._questions(docs, mentions))
@@ -326,40 +327,25 @@ class M3Linker(KnowledgePipe):
         return links
 
     def _spans(self, doc: Doc) -> list[Span]:
-        """Mentions of a document, without those that have an id that is to stay."""
-        if self.spans_key is not None and self.spans_key not in doc.spans:
-            return self._no_spans(doc)
-        spans = doc.ents if self.spans_key is None else doc.spans[self.spans_key]
-        return [span for span in spans if len(span) and (self.overwrite or not span.kb_id)]
-
-    def _no_spans(self, doc: Doc) -> list[Span]:
-        """What to do about a missing group: with others there it is a slip, without any the text may have none."""
-        if doc.spans:
+        """Mentions to link. Without their group it is a slip when there are others, else the text may have none."""
+        spans = mention_spans(doc, self.spans_key, overwrite=self.overwrite)
+        if spans is None and doc.spans:
             known = ", ".join(map(repr, doc.spans))
             message = Errors.S933.format(text=doc.text[:40], key=self.spans_key, known=known, name=self.name)
             raise ValueError(message)
-        if not self._warned:
+        if spans is None and not self._warned:
             self._warned = True
             message = Warnings.SW931.format(text=doc.text[:40], key=self.spans_key, name=self.name)
             warnings.warn(message, SamarkandWarning, stacklevel=2)
-        return []
-
-    def _mentions(self, docs: list[Doc], asked: list[list[tuple]], k: int) -> list[Mention]:
-        """Mentions with their candidates: asked has first token, last exclusive, label and gold of each document's."""
-        places = [(i, *mention) for i, of_document in enumerate(asked) for mention in of_document]
-        texts = [docs[i][start:end].text for i, start, end, _, _ in places]
-        found = self.kb.candidates_batch(texts, k)
-        return [
-            Mention(i, start, end, label, mention_language(text, self._lang), candidates, gold)
-            for (i, start, end, label, gold), text, candidates in zip(places, texts, found)
-        ]
+        return spans or []
 
     def _gold(self, examples: Iterable[Example], k: int, *, training: bool = True) -> list[Mention]:
         """Annotated mentions of examples: as they are met, or with candidates to learn from."""
         examples = list(examples)
         docs, asked = [eg.predicted for eg in examples], [gold_mentions(eg, self.spans_key) for eg in examples]
         asked = [[mention for mention in of_doc if mention[2] not in self.labels_discard] for of_doc in asked]
-        mentions = self._mentions(docs, asked, max(k, DEFAULT_K) if training else k)
+        most = max(k, DEFAULT_K) if training else k
+        mentions = find_mentions(docs, asked, self.kb, k=most, lang=self._lang)
         if not training:
             return mentions
         return [replace(each, candidates=training_candidates(each.candidates, each.gold, k)) for each in mentions]

@@ -12,6 +12,8 @@ import pytest
 import samarkand
 import spacy
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from linker_samples import (
     LINKED,
     SMALL_ENCODER,
@@ -24,9 +26,11 @@ from linker_samples import (
     told,
 )
 from samarkand.components.linker_annotations import DOUBTED_AFTER, DOUBTED_BEFORE, NO_CANDIDATES
+from samarkand.components.linker_mentions import find_mentions
 from samarkand.components.linker_table import make_questions
 from samarkand.errors import SamarkandWarning
-from samarkand.models.knowledge_base import KnowledgeBase
+from samarkand.models.kb_entities import Entity
+from samarkand.models.knowledge_base import KnowledgeBase, build_knowledge_base
 from samarkand.models.torch_optimizer import create_adamw
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
@@ -107,12 +111,12 @@ def test_1_shuffled_options_change_nothing(trained):
     pipe = trained.get_pipe("m3_linker")
     docs = [make_doc(trained, text, mentions, linked=False) for text, mentions in LINKED]
     spans = [[(e.start, e.end, e.label_, None) for e in doc.ents] for doc in docs]
-    mentions = pipe._mentions(docs, spans, 10)
+    mentions = find_mentions(docs, spans, pipe.kb, k=10, lang="xx")
     turned = [type(m)(**{**vars(m), "candidates": list(m.candidates)[::-1]}) for m in mentions]
-    settings = {"checksum": pipe.kb.checksum, "order": "easiest", "types": pipe.types, "read": pipe._texts}
-    settings |= {"beta": pipe.beta, "theta": pipe.theta}
+    fixed = {"checksum": pipe.kb.checksum, "order": "easiest", "types": pipe.types, "read": pipe._texts}
+    fixed |= {"beta": pipe.beta, "theta": pipe.theta}
     first, second = (
-        pipe._links(each, pipe.model.predict(make_questions(docs, each, **settings))) for each in (mentions, turned)
+        pipe._links(each, pipe.model.predict(make_questions(docs, each, **fixed))) for each in (mentions, turned)
     )
     for answer, other in zip(first, second):
         assert answer.kb_id == other.kb_id
@@ -181,7 +185,7 @@ def test_8_order_depends_on_the_candidates_alone(trained):
     doc = make_doc(trained, "Paris , France and Cairo .", [(w, "GPE", "") for w in ("Paris", "France", "Cairo")])
     spans = [[(e.start, e.end, e.label_, None) for e in doc.ents]]
     for _ in range(3):
-        mentions = pipe._mentions([doc], spans, 10)
+        mentions = find_mentions([doc], spans, pipe.kb, k=10, lang="xx")
         assert pipe._questions([doc], mentions).order.tolist() == [2, 0, 1]
 
 
@@ -295,21 +299,40 @@ def test_thousands_of_mentions_in_one_document(trained):
     assert all(ent._.candidates for ent in doc.ents)
 
 
-def test_mentions_longer_than_the_window_keep_their_ends(trained):
-    doc = trained.make_doc("in " + "Paris " * 40 + "now")
+@settings(max_examples=40, deadline=None)
+@given(st.text(alphabet="ab Paris巴黎法国باريس والقاهرة\n\u200f\ufeff😀.", max_size=60), st.data())
+def test_any_spans_of_any_text_are_answered(trained, text, data):
+    pipe = trained.get_pipe("m3_linker")
+    doc = trained.make_doc(text)
+    ends = st.integers(0, len(doc)) if len(doc) else st.nothing()
+    pairs = data.draw(st.lists(st.tuples(ends, ends), max_size=5)) if len(doc) else []
+    spans = [Span(doc, min(pair), max(pair), label="LOC") for pair in pairs if pair[0] != pair[1]]
+    doc.spans["any"] = spans
+    pipe.spans_key = "any"
+    try:
+        pipe(doc)
+    finally:
+        pipe.spans_key = None
+    for span in doc.spans["any"]:
+        ids = [candidate["id"] for candidate in span._.candidates]
+        assert span.kb_id_ in [*ids, "NIL"]
+        assert (span._.nil_reason is None) == (span.kb_id_ != "NIL")
+        assert sum(c["probability"] for c in span._.candidates) == pytest.approx(float(bool(ids)), abs=1e-5)
+
+
+def test_mentions_longer_than_the_window_keep_their_ends(trained, tmp_path):
+    nlp = pickle.loads(pickle.dumps(trained))
+    pipe = nlp.get_pipe("m3_linker")
+    name = " ".join(["Paris"] * 40)
+    pipe.set_knowledge_base(build_knowledge_base(tmp_path / "long.kb", [Entity("Q1", names={"en": name})]).path)
+    doc = nlp.make_doc(f"in {name} now")
     doc.set_ents([Span(doc, 1, 41, label="LOC")])
     seen = []
-    pipe = trained.get_pipe("m3_linker")
-    monkey = pipe.kb.candidates("Paris")
-    pipe.kb._remembered[(doc[1:41].text, 10, None, True)] = monkey
-    pipe.kb.candidates_batch(["Paris"])
-    reader = pipe.model.shims[0].module.reader
-    handle = reader.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))
-    pipe.kb._remembered[(doc[1:41].text, 10, None, True)] = monkey
+    pipe.model.shims[0].module.reader.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))
     pipe(doc)
-    handle.remove()
     (pairs,) = seen
     assert pairs.queries[pairs.marks == 1].tolist() == [1, 2, 3, 38, 39, 40]
+    assert pairs.queries[pairs.queries >= 0].tolist() == [0, 1, 2, 3, 38, 39, 40, 41]
 
 
 def test_shares_an_encoder_and_trains_with_a_tagger(kb):
@@ -504,8 +527,8 @@ def test_spacy_train_tunes_and_evaluates(kb, tmp_path):
 
 
 def test_misuse_gives_a_code(kb, tmp_path):
-    settings = {"order": "hardest", "k": 0, "k_train": 1, "beta": 2.0, "own_history": -1.0, "own_history_steps": 0}
-    for name, value in settings.items():
+    wrong = {"order": "hardest", "k": 0, "k_train": 1, "beta": 2.0, "own_history": -1.0, "own_history_steps": 0}
+    for name, value in wrong.items():
         with pytest.raises(ValueError, match=f"S936.*{name}"):
             make_nlp(kb, SMALL_MODEL, **{name: value})
     listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 32, "upstream": "*"}

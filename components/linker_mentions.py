@@ -1,0 +1,49 @@
+"""The mentions of documents: where they stand, and what they can mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spacy.tokens import Doc, Span
+
+from ..models.knowledge_base import KnowledgeBase
+from .linker_table import Mention
+from .linker_texts import mention_language
+
+# First token, last exclusive, label, and the id or NIL, or None when nobody has said.
+AskedMention = tuple[int, int, str, str | None]
+
+
+def mention_spans(doc: Doc, spans_key: str | None, *, overwrite: bool) -> list[Span] | None:
+    """Mentions of a document.
+
+    doc (Doc): The document.
+    spans_key (Optional[str]): Group of `doc.spans`; None for `doc.ents`.
+    overwrite (bool): Whether those that have an id count too.
+    RETURNS (Optional[list[Span]]): The mentions; None when there is no such group.
+    """
+    if spans_key is not None and spans_key not in doc.spans:
+        return None
+    spans = doc.ents if spans_key is None else doc.spans[spans_key]
+    return [span for span in spans if len(span) and (overwrite or not span.kb_id)]
+
+
+def find_mentions(
+    docs: Sequence[Doc], asked: Sequence[Sequence[AskedMention]], kb: KnowledgeBase, *, k: int, lang: str
+) -> list[Mention]:
+    """Mentions with their candidates.
+
+    docs (Sequence[Doc]): The documents.
+    asked (Sequence[Sequence[AskedMention]]): The mentions of each.
+    kb (KnowledgeBase): Where they are looked up.
+    k (int): Candidates of a mention, at most.
+    lang (str): Language of the pipeline.
+    RETURNS (list[Mention]): The mentions, document by document.
+    """
+    places = [(i, *mention) for i, of_document in enumerate(asked) for mention in of_document]
+    texts = [docs[i][start:end].text for i, start, end, _, _ in places]
+    found = kb.candidates_batch(texts, k)
+    return [
+        Mention(i, start, end, label, mention_language(text, lang), candidates, gold)
+        for (i, start, end, label, gold), text, candidates in zip(places, texts, found)
+    ]
