@@ -29,7 +29,13 @@ def mention_spans(doc: Doc, spans_key: str | None, *, overwrite: bool) -> list[S
 
 
 def find_mentions(
-    docs: Sequence[Doc], asked: Sequence[Sequence[AskedMention]], kb: KnowledgeBase, *, k: int, lang: str
+    docs: Sequence[Doc],
+    asked: Sequence[Sequence[AskedMention]],
+    kb: KnowledgeBase,
+    *,
+    k: int,
+    lang: str,
+    linked_k: int | None = None,
 ) -> list[Mention]:
     """Mentions with their candidates.
 
@@ -38,12 +44,15 @@ def find_mentions(
     kb (KnowledgeBase): Where they are looked up.
     k (int): Candidates of a mention, at most.
     lang (str): Language of the pipeline.
+    linked_k (Optional[int]): Candidates of a mention that is linked, at most, where that is not k.
     RETURNS (list[Mention]): The mentions, document by document.
     """
     places = [(i, *mention) for i, of_document in enumerate(asked) for mention in of_document]
     texts = [docs[i][start:end].text for i, start, end, _, _ in places]
     found = kb.candidates_batch(texts, k)
     return [
-        Mention(i, start, end, label, mention_language(text, lang), candidates, gold)
+        Mention(
+            i, start, end, label, mention_language(text, lang), candidates, min(len(candidates), linked_k or k), gold
+        )
         for (i, start, end, label, gold), text, candidates in zip(places, texts, found)
     ]

@@ -32,6 +32,7 @@ class Mention:
     label (str): Its type; "" when it has none.
     lang (str): Language that it is likely to be in.
     candidates (Sequence[Candidate]): What it can mean, the best first.
+    count (int): How many candidates a mention like it has when it is linked; of those to learn from there may be fewer.
     gold (Optional[str]): Id of what it means, `NIL`, or None when nobody has said.
     """
 
@@ -41,6 +42,7 @@ class Mention:
     label: str
     lang: str
     candidates: Sequence[Candidate]
+    count: int
     gold: str | None = None
 
 
@@ -108,7 +110,7 @@ def make_questions(
 
 
 def _features(mention: Mention, types: Mapping[str, str]) -> list[tuple[float, ...]]:
-    many = float(np.log1p(len(mention.candidates)))
+    many = float(np.log1p(mention.count))
     return [
         (np.log(each.prior), each.similarity, type_agreement(mention.label, each.type, types), many)
         for each in mention.candidates
@@ -123,7 +125,7 @@ def _turns(mentions: Sequence[Mention], order: str) -> np.ndarray:
         rows.setdefault(mention.document, []).append(row)
     for of_document in rows.values():
         own = [mentions[row] for row in of_document]
-        counts, margins = [len(mention.candidates) for mention in own], [_margin(mention) for mention in own]
+        counts, margins = [mention.count for mention in own], [_margin(mention) for mention in own]
         turns[of_document] = order_mentions(order, counts, margins, [mention.start for mention in own])
     return turns
 

@@ -345,7 +345,7 @@ class M3Linker(KnowledgePipe):
         docs, asked = [eg.predicted for eg in examples], [gold_mentions(eg, self.spans_key) for eg in examples]
         asked = [[mention for mention in of_doc if mention[2] not in self.labels_discard] for of_doc in asked]
         most = max(k, DEFAULT_K) if training else k
-        mentions = find_mentions(docs, asked, self.kb, k=most, lang=self._lang)
+        mentions = find_mentions(docs, asked, self.kb, k=most, lang=self._lang, linked_k=self.k)
         if not training:
             return mentions
         return [replace(each, candidates=training_candidates(each.candidates, each.gold, k)) for each in mentions]

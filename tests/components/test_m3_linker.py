@@ -358,6 +358,17 @@ def test_shares_an_encoder_and_trains_with_a_tagger(kb):
     nlp.update([plain], sgd=create_adamw(1e-3))
 
 
+def test_what_is_learnt_of_the_count_is_what_is_met(kb):
+    """Fewer candidates are learnt from than are met, and more are looked up for it: the feature is of those met."""
+    nlp = make_nlp(kb, SMALL_MODEL, k=3, k_train=2)
+    pipe = nlp.get_pipe("m3_linker")
+    examples = make_examples(nlp, LINKED[2:3])
+    learnt, met = pipe._gold(examples, 2), pipe._gold(examples, 3, training=False)
+    assert [len(mention.candidates) for mention in (*learnt, *met)] == [2, 3]
+    assert learnt[0].count == met[0].count == 3
+    assert "Q47899" in [candidate.id for candidate in learnt[0].candidates]
+
+
 def test_learns_with_the_optimizer_of_spacy(kb):
     nlp = make_nlp(kb, SMALL_MODEL)
     np.random.seed(0)
