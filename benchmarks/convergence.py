@@ -33,7 +33,7 @@ TEXT, TINY = "raw-en", "samples"
 SAMPLES = Path(__file__).parent.parent / "corpora" / "samples"
 CONTEXT, BATCH = 128, 16
 TRAIN_BYTES, HELD_BYTES = 6_000_000, 200_000
-RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 WEIGHT_DECAY = 0.1
 TUNING_SEED = 100
 
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = benchmark_parser(__doc__, threads=1)
     parser.add_argument("--optimizer", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS))
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=750)
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2])
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

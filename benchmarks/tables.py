@@ -161,6 +161,7 @@ def _encoder_means(rows: list[Row]) -> list[Row]:
 
 NER = "exact-match micro F over character spans, mean of (seeds)."
 SPEED = ("speed ratio", "speed", "speed, first pass", "speed, own tokens")
+PEAK = ("peak", "peak over prediction", "peak over budget", "recompute predicted", "step")
 MEMORY = ("RSS loaded", "RSS start", "RSS middle", "RSS end", "RSS growth", "vocabulary", "speed")
 TABLES = {
     "ner": Table("ner", f"Test split, {NER}", partial(_peers, metric="ents_f"), _dataset, _system, compare=True),
@@ -219,6 +220,13 @@ TABLES = {
         _planners,
         _dataset_split,
         _system_metric,
+    ),
+    "peak-memory": Table(
+        "peak_memory",
+        "Weights, gradients and activations at the worst moment of a step, and the median time of a step.",
+        partial(_by_metrics, metrics=PEAK),
+        lambda row: ", ".join(filter(None, [row["dataset"], row["system"].removeprefix("samarkand/"), row["split"]])),
+        _metric,
     ),
     "stages": Table(
         "parallel",

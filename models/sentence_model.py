@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..errors import Errors, first_line
+from .pretrained import PACKAGES
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -131,8 +132,8 @@ def load_sentence_model(
 ) -> SentenceTransformerModel:
     """Load a model of `sentence-transformers`, or any encoder of `transformers`, by name or folder.
 
-    name (str | Path): Folder, installed package that holds one, or name on the hub. Code that comes with a model is
-        never run.
+    name (str | Path): Folder, bundled model, installed package that holds one, or name on the hub. Code that comes with
+        a model is never run.
     pooling (Optional[str]): One of `POOLINGS`, instead of the modules that follow the encoder; None keeps them, or
         takes the mean where there are none.
     device (Optional[str]): Such as "cuda"; None for a GPU where there is one.
@@ -190,7 +191,9 @@ def _no_bars() -> Iterator[None]:
 
 
 def _place(name: str) -> str:
-    """The folder of a model inside an installed package of that name, or the name itself."""
+    """The folder of a bundled model, or of one inside an installed package of that name; else the name itself."""
+    if not Path(name).exists() and (PACKAGES / name / "modules.json").is_file():
+        return str(PACKAGES / name)
     if name.isidentifier() and not Path(name).exists() and (spec := importlib.util.find_spec(name)):
         for root in spec.submodule_search_locations or ():
             if found := sorted(Path(root).glob("**/modules.json")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,24 +25,31 @@ from .whitening_map import Whitening
 
 @registry.architectures("samarkand.SentenceTransformer.v1")
 def build_sentence_transformer(
-    name: str, pooling: str | None = None, max_length: int | None = None, batch_size: int = 64
+    name: str,
+    pooling: str | None = None,
+    max_length: int | None = None,
+    batch_size: int = 64,
+    half_storage: bool = False,
 ) -> UnitEncoder:
     """Encode the text of each unit with a model of `sentence-transformers`, or any encoder of `transformers`.
 
     It is loaded at `initialize` or on first use, and saved with the pipeline, which then needs neither name nor hub.
 
-    name (str): Name on the hub, or folder. Code that comes with a model is never run.
+    name (str): Folder, bundled model or name on the hub, see `load_sentence_model`. Code that comes with a model is
+        never run.
     pooling (Optional[str]): "mean", "cls", "weighted" or "first-last" instead of the model's own.
     max_length (Optional[int]): Pieces that are read at once; longer texts are read in parts.
     batch_size (int): Texts encoded at once.
+    half_storage (bool): Save the weights as float16.
     RETURNS (Model): From units to an array of shape (units, width). It is not trained by `spacy train`.
     """
+    source = {"name": name, "pooling": pooling, "max_length": max_length}
     return Model(
         "sentence_transformer",
         _forward,
         init=_init,
         attrs={"batch_size": batch_size},
-        shims=[SentenceTransformerShim({"name": name, "pooling": pooling, "max_length": max_length})],
+        shims=[SentenceTransformerShim(source, half_storage=half_storage)],
     )
 
 
@@ -78,10 +86,12 @@ class SentenceTransformerShim(Shim):
     """Holds the model, and packs its folder into bytes.
 
     source (dict[str, Any]): Arguments of `load_sentence_model`.
+    half_storage (bool): Save the weights as float16.
     """
 
-    def __init__(self, source: dict[str, Any]) -> None:
+    def __init__(self, source: dict[str, Any], *, half_storage: bool = False) -> None:
         super().__init__(None, source)
+        self._half_storage = half_storage
 
     def load(self) -> SentenceTransformerModel:
         """RETURNS (SentenceTransformerModel): The model, read when it is first asked for."""
@@ -117,7 +127,8 @@ class SentenceTransformerShim(Shim):
         files: dict[str, bytes] | None = None
         if self._model is not None:
             with tempfile.TemporaryDirectory() as folder:
-                self._model.model.save(folder, create_model_card=False)
+                model = self._model.model
+                (deepcopy(model).half() if self._half_storage else model).save(folder, create_model_card=False)
                 paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
                 files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
         return srsly.msgpack_dumps({"source": self.cfg, "files": files})

@@ -14,6 +14,8 @@ from samarkand.components.sentence_encoder import SentenceEncoder
 from samarkand.components.sentence_vectors import attach_vectors
 from samarkand.models.search_index import SearchIndex
 from samarkand.models.sentence_model import load_sentence_model
+from samarkand.models.sentence_transformer_units import build_sentence_transformer
+from samarkand.models.sentence_units import UnitEncoder
 from samarkand.models.whitening import VectorStatistics, load_whitening
 from samarkand.models.whitening_map import FILE
 from samarkand.pipeline.whiten import whiten
@@ -168,6 +170,23 @@ def test_a_saved_pipeline_needs_no_name(transformer, folder, tmp_path):
     again = spacy.util.load_model_from_config(transformer.config).from_bytes(transformer.to_bytes())
     np.testing.assert_allclose(again("the cat").vector, vector, atol=1e-6)
     np.testing.assert_allclose(pickle.loads(pickle.dumps(transformer))("the cat").vector, vector, atol=1e-6)
+
+
+def test_half_storage_halves_the_bytes(folder):
+    def build(half: bool) -> UnitEncoder:
+        model = build_sentence_transformer(folder, half_storage=half)
+        model.initialize()
+        return model
+
+    whole, half = build(False), build(True)
+    saved = half.to_bytes()
+    assert len(saved) < 0.7 * len(whole.to_bytes())
+    docs = [samarkand.blank("xx")(text) for text in TEXTS[:3]]
+    units = docs, [np.array([[0, len(doc)]]) for doc in docs]
+    again = build(True).from_bytes(saved)
+    np.testing.assert_allclose(again.predict(units), whole.predict(units), atol=2e-3)
+    # What was stored once is stored again as it is.
+    np.testing.assert_array_equal(build(True).from_bytes(again.to_bytes()).predict(units), again.predict(units))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "weighted"])
