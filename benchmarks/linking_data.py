@@ -43,7 +43,7 @@ def real_task(data: str, silver: Path, names: Sequence[str] | None, *, patterns:
     gold (Optional[Path]): A folder for the train part of OKE 2016, to learn from it too; None not to.
     RETURNS (Task): The task.
     """
-    train = sorted(silver.glob("*/train.jsonl")) + (sorted(silver.glob("*/patterns.train.jsonl")) if patterns else [])
+    train = sorted(silver.glob("*/train.jsonl")) + (sorted(silver.glob("*/*.train.jsonl")) if patterns else [])
     if gold is not None:
         (oke,) = linking_sets(data, ["oke-2016/train"])
         train.append(gold / "oke-train.jsonl")

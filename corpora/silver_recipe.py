@@ -1,9 +1,9 @@
 """A corpus of linked text in Arabic, Chinese and English without annotators, with a knowledge base for it.
 
 `python -m samarkand.corpora.silver_recipe corpus/silver` reads the folder in SAMARKAND_DATA and writes
-`LANG/SPLIT.jsonl`, the sentences of templates apart as `LANG/patterns.SPLIT.jsonl`, `held_out.txt`, `report.json` and
-`linking.kb`. The last holds neither the entities that are held out, whose mentions are NIL for it, nor the extracts,
-some of which are texts of the corpus.
+`LANG/SPLIT.jsonl`, the sentences of templates apart as `LANG/patterns.SPLIT.jsonl` and `LANG/places.SPLIT.jsonl`,
+`held_out.txt`, `report.json` and `linking.kb`. The last holds neither the entities that are held out, whose mentions
+are NIL for it, nor the extracts, some of which are texts of the corpus.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .records import Record, write_records
 from .seeded import share_of
 from .sentence_files import check_folder, check_known
 from .silver_links import SilverLinker
-from .silver_texts import SOURCES, silver_texts
+from .silver_texts import SOURCES, TEMPLATES, silver_texts
 
 __all__ = ["arrange", "write_silver"]
 
@@ -39,7 +39,6 @@ MOST = {"train": 100, "dev": 20, "test": 20}
 # Share of entities that are held out, of those in texts with so many links at most: few miss a country in a knowledge
 # base.
 HELD_OUT, HELD_OUT_MOST = 0.35, 60
-PATTERNS = "patterns"
 
 
 def write_silver(
@@ -75,7 +74,7 @@ def write_silver(
     found = {name: list(linker.link(silver_texts(folder, name, entities))) for name in SOURCES if name in sources}
     splits, held = arrange(found, seed)
     for (lang, part, split), records in splits.items():
-        name = f"{split}.jsonl" if part != PATTERNS else f"{PATTERNS}.{split}.jsonl"
+        name = f"{part}.{split}.jsonl" if part else f"{split}.jsonl"
         (output / lang).mkdir(parents=True, exist_ok=True)
         write_records(output / lang / name, records)
     report = {"seed": seed, "model": model, "sources": [*found], "held_out": len(held), "texts": _counted(splits, held)}
@@ -98,7 +97,7 @@ def arrange(
 
     found (Mapping[str, Iterable[Record]]): Records by source, with "lang" and "group"; texts that repeat are dropped.
     seed (int): Decides.
-    RETURNS (tuple[dict, set[str]]): Records by language, part (the source "patterns", or "" for all others) and split,
+    RETURNS (tuple[dict, set[str]]): Records by language, part (a source of templates, or "" for all others) and split,
         each with "id" and "source"; and the ids that are held out.
     """
     texts: dict[tuple[str, str], Record] = {}
@@ -110,7 +109,7 @@ def arrange(
     met: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
     for record in sorted(texts.values(), key=lambda each: (share_of(seed, "order", each["text"]), each["lang"])):
         split = _split(record["group"], seed)
-        part = PATTERNS if record["source"] == PATTERNS else ""
+        part = record["source"] if record["source"] in TEMPLATES else ""
         key = record["lang"], part, split
         spans = []
         for span in record["spans"]:
@@ -135,7 +134,7 @@ def _split(group: str, seed: int) -> str:
 
 
 def _held_out(records: Iterable[Record], seed: int) -> set[str]:
-    texts = [record for record in records if record["source"] != PATTERNS]
+    texts = [record for record in records if record["source"] not in TEMPLATES]
     links = Counter(span["kb_id"] for record in texts for span in record["spans"])
     return {id for id, count in links.items() if count <= HELD_OUT_MOST and share_of(seed, "held", id) < HELD_OUT}
 

@@ -2,8 +2,9 @@
 
 `extracts` are what the knowledge base has of articles, `qa` the passages of question sets about Wikipedia, `ner`
 sentences whose names people have marked, `raw` lines of open text, `news` of Arabic news. The terms of `ner` and `news`
-are not all open. `patterns` are no texts but facts put into sentence templates; their grammar is often wrong, and they
-can be left out.
+are not all open. `patterns` and `places` are no texts but facts put into sentence templates: facts of
+Wikidata, and the countries of places whose name other entities bear. Their grammar is often wrong, and they can be left
+out.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ..models.alias_keys import alias_key
 from ..models.knowledge_base import Entity
 from .fact_links import TELLING
 from .files import numbered_lines
-from .kb_recipes import FACTS, MULTIKB, RELATIONS
+from .kb_recipes import COUNTRY, FACTS, MULTIKB, RELATIONS
 from .records import read_records
 from .seeded import share_of
 from .sentence_files import json_rows, tsv_rows
 
-__all__ = ["LANGUAGES", "OPEN_SOURCES", "SOURCES", "SilverText", "cut", "silver_texts"]
+__all__ = ["LANGUAGES", "OPEN_SOURCES", "SOURCES", "TEMPLATES", "SilverText", "cut", "silver_texts"]
 
 LANGUAGES = ("ar", "en", "zh")
+COUNTRY_NAME = "country"
 PATTERNS = "kb/relation-patterns.tsv.gz"
 _PATTERN_LANGUAGES = {"ar": "ar", "en": "en", "zh-hans": "zh"}
 # Sentences are put together up to so many characters: short texts are what the linker is for.
@@ -141,10 +144,7 @@ def _pieces(text: str, lang: str, group: str, title: str | None) -> Iterator[Sil
 
 def _sentences(folder: Path, entities: Mapping[str, Entity]) -> Iterator[SilverText]:
     """A sentence a fact and language, with a template of its relation that the fact's ids choose."""
-    templates: dict[tuple[str, str], list[str]] = {}
-    for _, (code, relation, template, *_) in tsv_rows(folder / PATTERNS, 3):
-        if code in _PATTERN_LANGUAGES and template.count("[X]") == template.count("[Y]") == 1:
-            templates.setdefault((_PATTERN_LANGUAGES[code], relation), []).append(template)
+    templates = _templates(folder)
     telling = _telling_codes(folder)
     for _, (subject, relation, value, *_) in tsv_rows(folder / FACTS, 3):
         ends = entities.get(subject), entities.get(value)
@@ -153,6 +153,33 @@ def _sentences(folder: Path, entities: Mapping[str, Entity]) -> Iterator[SilverT
             if known and all(end is not None and lang in end.names for end in ends):
                 chosen = known[int(share_of(subject, relation, value, lang) * len(known))]
                 yield _filled(chosen, lang, *(end for end in ends if end is not None))
+
+
+def _countries(folder: Path, entities: Mapping[str, Entity]) -> Iterator[SilverText]:
+    """A sentence a language for each place whose name another entity bears in it."""
+    bearers: dict[tuple[str, str], set[str]] = {}
+    for entity in entities.values():
+        for lang in LANGUAGES:
+            if lang in entity.names:
+                bearers.setdefault((lang, alias_key(entity.names[lang])), set()).add(entity.id)
+    templates = _templates(folder)
+    for entity in entities.values():
+        country = next((value for key, value in entity.facts if key == COUNTRY_NAME), "")
+        for lang in LANGUAGES if country in entities and entity.type == "LOC" else ():
+            known = templates.get((lang, COUNTRY))
+            named = known and lang in entity.names and lang in entities[country].names
+            if known and named and len(bearers[lang, alias_key(entity.names[lang])]) > 1:
+                chosen = known[int(share_of(entity.id, lang) * len(known))]
+                yield _filled(chosen, lang, entity, entities[country])
+
+
+def _templates(folder: Path) -> dict[tuple[str, str], list[str]]:
+    """Templates by language and relation."""
+    templates: dict[tuple[str, str], list[str]] = {}
+    for _, (code, relation, template, *_) in tsv_rows(folder / PATTERNS, 3):
+        if code in _PATTERN_LANGUAGES and template.count("[X]") == template.count("[Y]") == 1:
+            templates.setdefault((_PATTERN_LANGUAGES[code], relation), []).append(template)
+    return templates
 
 
 def _filled(template: str, lang: str, subject: Entity, value: Entity) -> SilverText:
@@ -178,6 +205,9 @@ SOURCES: dict[str, Reader] = {
     "raw": partial(_lines, names={lang: f"{lang}.txt.xz" for lang in LANGUAGES}),
     "news": partial(_lines, names={"ar": "ar_news.research.txt.xz"}),
     "patterns": _sentences,
+    "places": _countries,
 }
+# Those whose texts are made of templates.
+TEMPLATES = ("patterns", "places")
 # Those whose terms let a pipeline that learnt from them be passed on.
 OPEN_SOURCES: Iterable[str] = ("extracts", "qa", "raw")

@@ -138,9 +138,10 @@ def title_finder(kb: KnowledgeBase, lang: str) -> Callable[[str], str | None]:
 
 
 def _silver_sets(folder: Path) -> Iterator[LinkingSet]:
-    """Its test splits, those of templates as a family of their own."""
+    """Its test splits, those of templates as families of their own."""
     for path in sorted(folder.glob("*/*test.jsonl")):
-        name = f"{SILVER}/{path.parent.name}" if path.stem == "test" else f"{SILVER}-patterns/{path.parent.name}"
+        part = path.stem.partition(".")[0]
+        name = f"{SILVER}/{path.parent.name}" if part == "test" else f"{SILVER}-{part}/{path.parent.name}"
         yield LinkingSet(name, path.parent.name, "test", "", list(read_records(path)))
 
 

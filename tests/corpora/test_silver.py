@@ -168,10 +168,19 @@ def test_every_source_gives_texts(folder):
         "raw": 3,
         "news": 0,
         "patterns": 3,
+        "places": 0,
     }
     assert found["extracts"][0].title == "Q585"
     sentences = {text.lang: text.text for text in found["patterns"]}
     assert sentences == {"ar": "أوسلو عاصمة النرويج", "en": "Oslo governs Norway", "zh": "奥斯陆是挪威的首都"}
+
+
+def test_places_whose_name_others_bear_are_told_apart_by_their_country(folder):
+    namesake = Entity("Q6", type="LOC", names={"en": "Oslo"}, facts=(("country", "Q20"),))
+    with gzip.open(folder / "kb/relation-patterns.tsv.gz", "wt", encoding="utf-8") as file:
+        file.write("en\tP17\t[X] is in [Y]\n")
+    found = list(silver_texts(folder, "places", {**ENTITIES, "Q6": namesake}))
+    assert [(text.text, text.known[0][2]) for text in found] == [("Oslo is in Norway", "Q6")]
 
 
 def test_the_corpus_is_written_with_its_knowledge_base(folder, tmp_path):
