@@ -12,6 +12,7 @@ from typing import Any
 
 import spacy
 from linking_data import Answers, Task
+from samarkand.models.knowledge_base import KnowledgeBase
 from samarkand.pipeline.given_mentions import load_linker, mention_doc, prepare_linker, told_links
 from spacy.language import Language
 from spacy.training.initialize import init_nlp
@@ -27,7 +28,7 @@ class System:
     """A system.
 
     label (str): Name in the rows.
-    settings (dict): Config values that differ from the recipe, or of the model that needs no training.
+    settings (dict): Config values that differ from the recipe.
     learns (bool): Whether it is trained.
     note (str): What the rows say of it.
     """
@@ -41,7 +42,7 @@ class System:
 PIPE = "components.m3_linker"
 MODEL = f"{PIPE}.model"
 SYSTEMS = {
-    "prior": System("prior only", {"similarity": 0.0, "type": 0.0}, learns=False, note="links all with a candidate"),
+    "prior": System("prior only", learns=False, note="the likeliest bearer of just this name, else NIL"),
     "no-training": System("samarkand/m3_linker, no training", learns=False),
     "m3": System("samarkand/m3_linker"),
     "m3-no-history": System("samarkand/m3_linker, no history", {f"{MODEL}.history": "none"}),
@@ -69,6 +70,8 @@ def make_system(name: str, task: Task, *, seed: int, steps: int) -> Callable[[li
     steps (int): Most steps.
     RETURNS (Callable): Answers the mentions of records.
     """
+    if name == "prior":
+        return partial(answer_by_prior, task.kb)
     if name == "spacy":
         from spacy_linker import train_spacy_linker
 
@@ -77,19 +80,19 @@ def make_system(name: str, task: Task, *, seed: int, steps: int) -> Callable[[li
         from bi_encoder import train_bi_encoder
 
         return train_bi_encoder(task, seed=seed, steps=steps)
-    nlp = train_m3(name, task, seed, steps) if SYSTEMS[name].learns else untrained(name, task)
+    nlp = train_m3(name, task, seed, steps) if SYSTEMS[name].learns else load_linker(None, task.kb)
     return partial(answer_given, nlp)
 
 
-def untrained(name: str, task: Task) -> Language:
-    """RETURNS (Language): A linker that needs no training."""
-    if name == "no-training":
-        return load_linker(None, task.kb)
-    nlp = spacy.blank("xx")
-    model = {"@architectures": "samarkand.PriorLinker.v1", **SYSTEMS[name].settings}
-    nlp.add_pipe("m3_linker", config={"knowledge_base": str(task.kb), "model": model, "theta": 0.0})
-    prepare_linker(nlp)
-    return nlp
+def answer_by_prior(path: Path, records: list[dict[str, Any]]) -> Answers:
+    """RETURNS (Answers): The likeliest entity of each name, particles aside; names that are only like one are NIL."""
+    answers = []
+    with KnowledgeBase(path) as kb:
+        for record in records:
+            surfaces = [record["text"][span["start"] : span["end"]].strip() for span in record["spans"]]
+            found = [own[0] if own else None for own in kb.candidates_batch(surfaces, 1)]
+            answers.append([best.id if best is not None and best.match != "fuzzy" else None for best in found])
+    return answers
 
 
 def train_m3(name: str, task: Task, seed: int, steps: int) -> Language:
