@@ -90,7 +90,7 @@ def evaluate_linker(
     limit (Optional[int]): Documents taken of each set; None for all.
     batch_size (int): Documents linked at once.
     RETURNS (dict): "sets": the scores of each with its name; "languages": those of all documents of a language but of
-        sets that are only there to train on; "short_text": means over sets of tweets; "kb": path, checksum and size;
+        sets that are there to train on and of sentences of templates; "short_text": means over sets of tweets; "kb": path, checksum and size;
         "mentions"; "seconds" of linking.
     RAISES (UsageError): S507 for a limit or batch size below 1, S951 without a linker.
     RAISES (ValueError): S932 without knowledge base.
@@ -104,7 +104,7 @@ def evaluate_linker(
     rows = [_row(each, ks) for each in answered]
     by_language: dict[str, list[list[Judged]]] = defaultdict(list)
     for each in answered:
-        if each.split != "train":
+        if each.split != "train" and not each.name.startswith(f"{SILVER}-"):
             by_language[each.lang] += each.documents
     short = [row for row in rows if row["name"] in SHORT_TEXT]
     return _rounded(
