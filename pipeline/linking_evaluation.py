@@ -89,9 +89,9 @@ def evaluate_linker(
     ks (Iterable[int]): Numbers of candidates for `recall_at`, as the knowledge base ranks them.
     limit (Optional[int]): Documents taken of each set; None for all.
     batch_size (int): Documents linked at once.
-    RETURNS (dict): "sets": the scores of each with its name; "languages": those of all documents of a language but of
-        sets that are there to train on and of sentences of templates; "short_text": means over sets of tweets; "kb": path, checksum and size;
-        "mentions"; "seconds" of linking.
+    RETURNS (dict): "sets": the scores of each with its name; "languages": those of all documents of a language, but of
+        sets that are there to train on and of sentences of templates; "short_text": means over sets of tweets; "kb":
+        path, checksum and size; "mentions"; "seconds" of linking.
     RAISES (UsageError): S507 for a limit or batch size below 1, S951 without a linker.
     RAISES (ValueError): S932 without knowledge base.
     """
