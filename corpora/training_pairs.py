@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from ..errors import Errors
 from .sentence_files import check_folder, check_known, is_asked, json_rows, tsv_columns, tsv_rows
 
 __all__ = ["TRAINING_SOURCES", "TrainingPair", "TrainingSource", "training_pairs"]
@@ -113,6 +114,19 @@ def _read_names(path: Path) -> Iterator[_Pair]:
             yield english, other, lang
 
 
+def _read_stsb(path: Path) -> Iterator[_Pair]:
+    """Score, two sentences, language; the rows of each language come in the order of the English ones."""
+    sides: dict[str, list[str]] = {}
+    for _, (_, first, second, lang, *_) in tsv_rows(path, 4):
+        sides.setdefault(lang, []).extend((first, second))
+    english = sides.pop("en", [])
+    for lang, others in sides.items():
+        if len(others) != len(english):
+            sizes = {"found": len(others) // 2, "expected": len(english) // 2}
+            raise ValueError(Errors.S844.format(path=path, first=lang, second="en", **sizes))
+        yield from ((one, other, lang) for one, other in zip(english, others))
+
+
 def _splits(pattern: str, langs: Collection[str], *splits: str) -> dict[str, tuple[str, ...]]:
     return {split: tuple(f"parallel/{pattern}.en-{lang}.{split}.tsv.xz" for lang in langs) for split in splits}
 
@@ -126,6 +140,8 @@ TRAINING_SOURCES: dict[str, TrainingSource] = {
     "pydocs": TrainingSource(_splits("pydocs", ("zh",), "train", "test"), _read_pairs, "CC0 and PSF"),
     "mozilla-www": TrainingSource({"train": ("parallel/mozilla-www.multi.jsonl.xz",)}, _read_mozilla, "MPL 2.0"),
     "bible": TrainingSource(_BIBLE, partial(_read_bible, chinese=False), "public domain and CC0"),
+    # Sentences alone: no score is read. The translations are a machine's.
+    "stsb-multi": TrainingSource({"train": ("sts/stsb-multi.train.tsv.xz",)}, _read_stsb, "CC BY-SA 4.0"),
     "names": TrainingSource(
         {"train": tuple(f"kb/names.en-{lang}.tsv.xz" for lang in ("ar", "zh"))}, _read_names, "CC0"
     ),

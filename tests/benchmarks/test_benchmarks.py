@@ -28,6 +28,7 @@ QUICK = {
     "optimizers": [[]],
     "parallel": [[]],
     "recompute": [[]],
+    "peak_memory": [[]],
     "pretraining": [[]],
     "convergence": [["--optimizer", "torch/AdamW", "samarkand/Adapprox"]],
     "sentence_encoders": [[]],

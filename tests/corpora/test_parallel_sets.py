@@ -38,6 +38,7 @@ FILES = {
     "parallel/pydocs.en-zh.train.tsv.xz": "a list\t列表\tlibrary\n",
     "parallel/mozilla-www.multi.jsonl.xz": lines({"en": "Download", "zh-CN": "下载", "ar": "تنزيل"}, {"en": "Help"}),
     "parallel/bible.multi.long.tsv.xz": "en\tG.1\tIn the beginning\nzh\tG.1\t起初\nzul\tG.1\tEkuqaleni\nzul\tG.9\tx\n",
+    "sts/stsb-multi.train.tsv.xz": "5.0\tA man\tA boy\ten\n5.0\tUn homme\tUn garçon\tfr\n",
     "kb/names.en-ar.tsv.xz": "train\tcuypers\tكاوبيرز\t2\ndev\tahmad\tأحمد\t1\n",
     "kb/names.en-zh.tsv.xz": "test\tli\t李\t5\n",
 }
@@ -121,6 +122,8 @@ def test_training_pairs_by_source_and_language(folder):
         TrainingPair("Download", "下载", "zh", "mozilla-www"),
         TrainingPair("Download", "تنزيل", "ar", "mozilla-www"),
         TrainingPair("In the beginning", "Ekuqaleni", "zul", "bible"),
+        TrainingPair("A man", "Un homme", "fr", "stsb-multi"),
+        TrainingPair("A boy", "Un garçon", "fr", "stsb-multi"),
         TrainingPair("cuypers", "كاوبيرز", "ar", "names"),
         TrainingPair("In the beginning", "起初", "zh", "bible-zh"),
     ]
@@ -144,6 +147,12 @@ def test_a_missing_or_broken_training_file_is_named(folder):
     (folder / "parallel/quran.multi.tsv.xz").unlink()
     with pytest.raises(FileNotFoundError, match=r"\[S841\] The file .*quran.multi.tsv.xz is missing"):
         list(training_pairs(folder))
+
+
+def test_sides_that_do_not_match_are_no_pairs(folder):
+    write(folder / "sts/stsb-multi.train.tsv.xz", "5.0\tA man\tA boy\ten\n" + "5.0\tUn homme\tUn garçon\tfr\n" * 2)
+    with pytest.raises(ValueError, match=r"\[S844\] .*stsb-multi.train.tsv.xz: fr has 2 sentences and en has 1"):
+        list(training_pairs(folder, ["stsb-multi"]))
 
 
 def test_no_file_both_judges_and_trains():
@@ -176,6 +185,7 @@ def test_the_real_training_pairs_have_their_sizes():
         ("pydocs", "zh"): 55_200,
         ("mozilla-www", "ar"): 2_197,
         ("bible-zh", "zh"): 30_957,
+        **{("stsb-multi", lang): 11_498 for lang in ("zh", "es", "fr", "de", "ru", "ja")},
         ("names", "ar"): 41_584,
         ("names", "zh"): 39_239,
         **{("quran", lang): 6_236 for lang in ("ar", "zh", "bn", "es", "fr", "id", "ru", "tr", "ur")},
