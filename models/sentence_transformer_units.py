@@ -92,11 +92,27 @@ class SentenceTransformerShim(Shim):
     def __init__(self, source: dict[str, Any], *, half_storage: bool = False) -> None:
         super().__init__(None, source)
         self._half_storage = half_storage
+        # Of a saved pipeline, by path, until the model is asked for: it takes seconds to build, and not all need it.
+        self._files: dict[str, bytes] | None = None
 
     def load(self) -> SentenceTransformerModel:
-        """RETURNS (SentenceTransformerModel): The model, read when it is first asked for."""
+        """The model, read when it is first asked for.
+
+        RETURNS (SentenceTransformerModel): The model.
+        RAISES (ValueError): S800 when nothing can be loaded.
+        """
         if self._model is None:
-            self._model = load_sentence_model(**self.cfg, device=str(get_torch_default_device()))
+            device = str(get_torch_default_device())
+            if self._files is None:
+                self._model = load_sentence_model(**self.cfg, device=device)
+            else:
+                with tempfile.TemporaryDirectory() as folder:
+                    for name, content in self._files.items():
+                        target = Path(folder, name)
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        target.write_bytes(content)
+                    self._model = load_sentence_model(folder, max_length=self.cfg["max_length"], device=device)
+                self._files = None
         return self._model
 
     def prepare(self, whitening: Whitening) -> None:
@@ -124,7 +140,7 @@ class SentenceTransformerShim(Shim):
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): msgpack of the files that `SentenceTransformer.save` writes, by path."""
-        files: dict[str, bytes] | None = None
+        files = self._files
         if self._model is not None:
             with tempfile.TemporaryDirectory() as folder:
                 model = self._model.model
@@ -134,25 +150,18 @@ class SentenceTransformerShim(Shim):
         return srsly.msgpack_dumps({"source": self.cfg, "files": files})
 
     def from_bytes(self, bytes_data: bytes) -> SentenceTransformerShim:
-        """Load the model from its files, without its name.
+        """Take the model from its files, without its name.
 
         bytes_data (bytes): What `to_bytes` returned.
         RETURNS (SentenceTransformerShim): Itself.
-        RAISES (ValueError): S806 for a path that leaves the folder, S800 for files that are no model.
+        RAISES (ValueError): S806 for a path that leaves the folder.
         """
         message = srsly.msgpack_loads(bytes_data)
-        self.cfg, self._model = message["source"], None
-        if message["files"] is not None:
-            with tempfile.TemporaryDirectory() as folder:
-                for name, content in message["files"].items():
-                    path = PurePosixPath(name)
-                    if path.is_absolute() or ".." in path.parts:
-                        raise ValueError(Errors.S806.format(path=name))
-                    target = Path(folder, name)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(content)
-                options = {"max_length": self.cfg["max_length"], "device": str(get_torch_default_device())}
-                self._model = load_sentence_model(folder, **options)
+        for name in message["files"] or ():
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(Errors.S806.format(path=name))
+        self.cfg, self._files, self._model = message["source"], message["files"], None
         return self
 
 

@@ -92,6 +92,8 @@ def load_encoder(name: str | Path) -> SentenceModel:
     if not _is_pipeline(str(name)):
         return load_sentence_model(name)
     nlp = PipelineSpec(str(name)).load()
+    if ENCODER in nlp.disabled:
+        nlp.enable_pipe(ENCODER)
     if ENCODER not in nlp.pipe_names:
         pipes = ", ".join(nlp.pipe_names) or "none"
         raise ValueError(Errors.S836.format(name=name, pipes=pipes))

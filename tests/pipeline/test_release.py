@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import spacy
 import srsly
 from samarkand.pipeline.release import release
+from samarkand.pipeline.sentence_models import load_encoder
+from sentence_checkpoints import make_encoder_folder
 
 
 def test_released_pipeline_predicts_the_same_and_forgets_the_rest(tmp_path):
@@ -26,3 +29,14 @@ def test_released_pipeline_predicts_the_same_and_forgets_the_rest(tmp_path):
     assert "secret" not in srsly.read_json(output / "vocab" / "strings.json")
     assert (output / "README.md").read_text() == "The card."
     assert not (output / "stale").exists()
+
+
+def test_a_sentence_encoder_goes_with_it_and_waits_to_be_enabled(tmp_path):
+    spacy.blank("xx").to_disk(tmp_path / "trained")
+    release(tmp_path / "trained", tmp_path / "released", "1.0", make_encoder_folder(tmp_path / "encoder"))
+    nlp = spacy.load(tmp_path / "released")
+    assert nlp.disabled == ["sentence_encoder"]
+    assert not nlp("the cat").has_vector
+    nlp.enable_pipe("sentence_encoder")
+    vector = nlp("the cat").vector
+    np.testing.assert_allclose(load_encoder(tmp_path / "released").encode(["the cat"])[0], vector, atol=1e-6)
