@@ -4,7 +4,7 @@
 `warnings.warn(..., SamarkandWarning)`. A message says what is wrong, where, and the mend.
 
 Code ranges: S0 package, S1 text, S2 corpora, S3 encoders, S4 RICON, S5 annotation and command line,
-S7 engine, S8 sentence vectors and retrieval, S9 knowledge bases and entity linking.
+S6 transfer between languages, S7 engine, S8 sentence vectors and retrieval, S9 knowledge bases and entity linking.
 """
 
 from __future__ import annotations
@@ -247,6 +247,32 @@ class Errors(metaclass=_Coded):
         "ricon_ner weighs whole segmentations (loss_weights.segments = {weight}) in flat text only, and its mode is "
         "{mode!r}: set the weight to 0."
     )
+    S601 = "Transfer training cannot take {name} = {value}: it has to be 0 or more."
+    S602 = (
+        "The encoder does not show its {part}, which transfer training looks at. Those of samarkand.SubwordEncoder.v1 "
+        "and samarkand.TransformerEncoder.v1 show their input embeddings, and attention where they have it (the "
+        "context 'attention'). Take one, or set the weights push and pull to 0."
+    )
+    S603 = "The encoder has no block {block} whose attention could be pulled: its {depth} blocks count from 0."
+    S604 = "An encoder that recomputes cannot be looked into: leave out recompute, or set push and pull to 0."
+    S605 = "A frozen encoder cannot learn to push or pull: set freeze to false, or push and pull to 0."
+    S606 = (
+        "A listener cannot read the perturbed copies of transfer training, which the shared encoder never sees. Give "
+        "the component an encoder of its own, or set the weights robust, push and pull to 0."
+    )
+    S610 = "The setting {name} of {what} is {value!r}. It has to be {expected}."
+    S611 = "No lists of neighbours in {path}: {reason}. Give a UTF-8 file with a word, a tab and its neighbours a line."
+    S612 = "There are no static vectors to find neighbours by. Set initialize.vectors to a pipeline that has some."
+    S620 = (
+        "{name} is initialised for the labels {labels} and cannot take {label!r} any more. Add labels before "
+        "nlp.initialize(), or train a new component."
+    )
+    S621 = "{name} needs {least} labels or more, and found: {labels}. Check the corpus, or pass labels."
+    S622 = (
+        "The labels of {text!r} cannot be learnt: {cats}. Values lie between 0 and 1; exclusive ones sum to 1. Mend "
+        "the record, or set exclusive to false."
+    )
+    S623 = "The positive label {label!r} needs two labels with itself among them, and there are: {labels}."
     S701 = "Adapprox cannot take {name} = {value}: it has to be {range}."
     S710 = (
         "The plan {planner!r} needs {needed} and the budget is {budget}. Any plan needs at least {least}: {static} of "

@@ -208,11 +208,35 @@ class AttentionLayer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x [B, L, H], mask [B, L] -> [B, L, H]."""
         B, L, H = x.shape
-        q, k, v = self.qkv(self.norm(x)).view(B, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        q, k = _rotate(q), _rotate(k)
+        q, k, v = self._projections(x)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
         x = x + self.dropout(self.out(mixed.transpose(1, 2).reshape(B, L, H)))
         return x + self.dropout(self.ff(self.norm_ff(x)))
+
+    def attention(self, x: Tensor, mask: Tensor) -> Tensor:
+        """What `forward` mixes by, for those who look on: x [B, L, H], mask [B, L] -> [B, heads, L, L]."""
+        q, k, _ = self._projections(x)
+        scores = q @ k.transpose(2, 3) / q.shape[-1] ** 0.5
+        return scores.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(dim=-1)
+
+    def _projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        B, L, _ = x.shape
+        q, k, v = self.qkv(self.norm(x)).view(B, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return _rotate(q), _rotate(k), v
+
+
+@dataclass
+class Watch:
+    """What `SubwordEncoder` leaves behind of one batch, when it is watched.
+
+    block (Optional[int]): Layer whose attention is asked for.
+    embedded ([B, L, H]): Vectors before the first layer.
+    attention ([B, heads, L, L]): Attention of that layer; None for layers that have none.
+    """
+
+    block: int | None
+    embedded: Tensor | None = None
+    attention: Tensor | None = None
 
 
 class SubwordEncoder(nn.Module):
@@ -258,12 +282,16 @@ class SubwordEncoder(nn.Module):
         self.layers = nn.ModuleList(_context_layer(context, width, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, batch: TokenBatch) -> Tensor:
-        """TokenBatch -> [B, L, H]; padding rows are zero."""
+    def forward(self, batch: TokenBatch, watch: Watch | None = None) -> Tensor:
+        """TokenBatch -> [B, L, H]; padding rows are zero. `watch` gets what it asks for."""
         mask = length_mask(batch.lengths, batch.index.shape[1])
         tokens, before, after = self._embed(batch)
         x = self.dropout(self.norm_embed(tokens + before + after))
+        if watch is not None:
+            watch.embedded = x
         for k, layer in enumerate(self.layers):
+            if watch is not None and watch.block == k and isinstance(layer, AttentionLayer):
+                watch.attention = layer.attention(x, mask)
             if self.context != "lstm":
                 x = layer(x, mask)
             elif k == 0:

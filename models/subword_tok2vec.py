@@ -16,8 +16,9 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from ..errors import Errors
+from .inner_states import InnerStates, inner_states
 from .pretrained import EncoderSizes, load_encoder, load_sizes
-from .subword_encoder import CONTEXTS, SubwordEncoder, TokenBatch
+from .subword_encoder import CONTEXTS, SubwordEncoder, TokenBatch, Watch
 from .subword_features import FeatureTable
 from .threads import map_batches
 from .torch_shim import torch_model
@@ -135,12 +136,19 @@ def forward(
     network.train(is_train)
     device = shim.device
 
-    def encode(batch: list[Window]) -> torch.Tensor:
+    states = inner_states()
+    block = None if states is None else states.block_of(len(network.layers))
+
+    def encode(batch: list[Window]) -> tuple[torch.Tensor, Watch | None]:
         tokens = _token_batch(lexicon, [places[w.sequence][w.start : w.end] for w in batch], device)
-        return network(tokens)[: len(batch)]
+        watch = None if states is None else Watch(block)
+        return network(tokens, watch)[: len(batch)], watch
 
     batches = batch_windows(windows, max_batch_tokens, training=is_train)
-    encoded = map_batches(encode, batches, device, training=is_train)
+    passes = map_batches(encode, batches, device, training=is_train)
+    encoded = [rows for rows, _ in passes]
+    if states is not None:
+        _fill(states, batches, [watch for _, watch in passes])
     for batch, rows in zip(batches, encoded):
         add_windows(rows.detach().cpu().numpy(), batch, outputs, owned=True)
 
@@ -152,6 +160,19 @@ def forward(
         return docs
 
     return [model.ops.asarray2f(output) for output in outputs], backprop
+
+
+def _fill(states: InnerStates, batches: list[list[Window]], watches: list[Watch]) -> None:
+    """Put what batches left behind in order of documents. A document's attention is that of its first window."""
+    owned: dict[int, list[torch.Tensor]] = {}
+    for batch, watch in zip(batches, watches):
+        for row, window in enumerate(batch):
+            own, _ = window.places(owned=True)
+            owned.setdefault(window.sequence, []).append(watch.embedded[row, own])
+            if watch.attention is not None and window.start == 0:
+                states.attention[window.sequence] = watch.attention[row, :, : len(window), : len(window)]
+    states.embeddings = {document: torch.cat(parts).mean(dim=0) for document, parts in sorted(owned.items())}
+    states.is_filled = True
 
 
 def _token_batch(lexicon: Lexicon, sequences: list[np.ndarray], device: torch.device) -> TokenBatch:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import Errors, first_line
 from .recompute_updates import RecomputeSettings, UpdatePlans
+from .transformer_watch import TransformerWatch, attention_maps
 from .word_pieces import Alignment, IntArray, WordPieces
 
 if TYPE_CHECKING:
@@ -205,42 +206,59 @@ class TransformerNetwork(nn.Module):
             self.encoder.eval()
         return self
 
-    def forward(self, plan: WindowPlan) -> Tensor:
+    def forward(self, plan: WindowPlan, watch: TransformerWatch | None = None) -> Tensor:
         """Encode a batch of documents.
 
         plan (WindowPlan): Windows, and where each token is read.
+        watch (Optional[TransformerWatch]): Gets what it asks for.
         RETURNS (Tensor): The mean of each token's pieces, zeros for a token without any. (n_tokens, width)
-        RAISES (ValueError): S754 or S755 when an update does not fit its budget.
+        RAISES (ValueError): S754 or S755 when an update does not fit its budget, S604 when an encoder that recomputes
+            is watched.
         """
+        if watch is not None and self.update_plans is not None:
+            raise ValueError(Errors.S604)
         if not plan.windows:
             return torch.zeros(len(plan.starts), self.width, device=self.encoder.device)
         update = list(plan.batches(self.max_batch_pieces)), plan.rows, plan.starts
         if self.update_plans is None or not torch.is_grad_enabled():
-            return self.vectors(*update)
+            return self.vectors(*update, watch)
         with self.update_plans.applied(self, *update):
             return self.vectors(*update)
 
-    def vectors(self, batches: Sequence[Sequence[IntArray]], rows: IntArray, starts: IntArray) -> Tensor:
+    def vectors(
+        self,
+        batches: Sequence[Sequence[IntArray]],
+        rows: IntArray,
+        starts: IntArray,
+        watch: TransformerWatch | None = None,
+    ) -> Tensor:
         """Encode batches of windows and pool pieces to tokens.
 
         batches (Sequence[Sequence[IntArray]]): The windows of a plan, in batches.
         rows, starts (IntArray): Where each token is read, as in `WindowPlan`.
+        watch (Optional[TransformerWatch]): Gets what it asks for.
         RETURNS (Tensor): The mean of each token's pieces. (n_tokens, width)
         """
-        pieces = torch.cat([self.encode(batch) for batch in batches])
-        places, begins = (torch.from_numpy(array).to(pieces.device) for array in (rows, starts))
-        return F.embedding_bag(places, pieces, begins, mode="mean")
+        return pool_pieces(torch.cat([self.encode(batch, watch) for batch in batches]), rows, starts)
 
-    def encode(self, windows: Sequence[IntArray]) -> Tensor:
+    def encode(self, windows: Sequence[IntArray], watch: TransformerWatch | None = None) -> Tensor:
         """Run the encoder over one padded batch.
 
         windows (Sequence[IntArray]): Piece ids of each window. (n_pieces,) each
+        watch (Optional[TransformerWatch]): Gets what it asks for.
         RETURNS (Tensor): Vectors of all pieces, window after window. (sum of n_pieces, width)
         """
         ids, mask = self._pad(windows)
+        wanted: dict[str, Any] = {"output_hidden_states": self.mix is not None or watch is not None}
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze), self._autocast():
-            output = self.encoder(input_ids=ids, attention_mask=mask, output_hidden_states=self.mix is not None)
+            if watch is None or watch.block is None:
+                output = self.encoder(input_ids=ids, attention_mask=mask, **wanted)
+            else:
+                with attention_maps(self.encoder):
+                    output = self.encoder(input_ids=ids, attention_mask=mask, output_attentions=True, **wanted)
         is_piece = mask.bool()
+        if watch is not None:
+            watch.take(output, is_piece)
         if self.mix is None:
             return output.last_hidden_state[is_piece].float()
         # Some encoders list the last layer before its final norm: take the one they return.
@@ -259,6 +277,17 @@ class TransformerNetwork(nn.Module):
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.encoder.device.type, torch.bfloat16, enabled=self.autocast)
+
+
+def pool_pieces(pieces: Tensor, rows: IntArray, starts: IntArray) -> Tensor:
+    """The mean of each token's pieces.
+
+    pieces (Tensor): Vectors of all pieces of a plan. (n_pieces, width)
+    rows, starts (IntArray): Where each token is read, as in `WindowPlan`.
+    RETURNS (Tensor): Zeros for a token without pieces. (n_tokens, width)
+    """
+    places, begins = (torch.from_numpy(array).to(pieces.device) for array in (rows, starts))
+    return F.embedding_bag(places, pieces, begins, mode="mean")
 
 
 def load_encoder(

@@ -9,6 +9,7 @@ from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from spacy import registry
 from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
@@ -16,9 +17,11 @@ from thinc.api import Model, deserialize_attr, serialize_attr
 from thinc.types import Floats2d
 
 from ..errors import Errors, SamarkandWarning, Warnings
+from .inner_states import inner_states
 from .recompute_updates import RecomputeSettings
 from .torch_shim import run_torch, torch_model
-from .transformer import TransformerNetwork, encoder_config, load_encoder, make_encoder, plan_windows
+from .transformer import TransformerNetwork, encoder_config, load_encoder, make_encoder, plan_windows, pool_pieces
+from .transformer_watch import TransformerWatch, fill_states
 from .word_pieces import IntArray, WordPieces
 
 Encoder = Model[list[Doc], list[Floats2d]]
@@ -193,7 +196,16 @@ def forward(model: Encoder, docs: list[Doc], is_train: bool) -> tuple[list[Float
         aligned = [doc.first_pieces() for doc in aligned]
     window, stride = fit_window(windowing, network.max_positions, pieces.n_special)
     plan = plan_windows(aligned, pieces, window, stride)
-    (flat,), backprop_flat = run_torch(shim, [], {"plan": plan}, is_train)
+    states = inner_states()
+    if states is None:
+        (flat,), backprop_flat = run_torch(shim, [], {"plan": plan}, is_train)
+    else:
+        watch = TransformerWatch(states.block_of(network.encoder.config.num_hidden_layers))
+        (flat,), backprop_flat = run_torch(shim, [], {"plan": plan, "watch": watch}, is_train)
+        states.is_filled = True
+        if watch.embedded:
+            embedded = pool_pieces(torch.cat(watch.embedded), plan.rows, plan.starts)
+            fill_states(states, watch, plan, [len(doc) for doc in docs], embedded)
     ends = np.cumsum([len(doc) for doc in docs])
     vectors = [flat[end - len(doc) : end] for doc, end in zip(docs, ends.tolist())]
 
