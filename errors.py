@@ -273,6 +273,9 @@ class Errors(metaclass=_Coded):
         "the record, or set exclusive to false."
     )
     S623 = "The positive label {label!r} needs two labels with itself among them, and there are: {labels}."
+    S630 = "CatsCorpus has no path. Give one in the config, or on the command line: --paths.train corpus.jsonl."
+    S631 = "{where}: {reason}. Mend the record, or the reader's settings."
+    S632 = "No record with a text in {paths} (languages: {langs}). Give other files, or other languages."
     S701 = "Adapprox cannot take {name} = {value}: it has to be {range}."
     S710 = (
         "The plan {planner!r} needs {needed} and the budget is {budget}. Any plan needs at least {least}: {static} of "

@@ -32,6 +32,11 @@ ROOT = Path(samarkand.__file__).parent
 SAMPLES = ROOT / "corpora" / "samples"
 CONFIGS = sorted((ROOT / "configs").glob("*.cfg"))
 STEPS = ("assets", "convert", "train", "evaluate", "package", "annotate")
+# Pipes and score of the recipes that are not RICON's.
+PIPES = {
+    "m3_linker": (["m3_linker"], "nel_overall_f"),
+    "transfer_textcat": (["transfer_textcat"], "cats_score"),
+}
 
 SMALL = {
     "training.max_steps": 20,
@@ -110,7 +115,7 @@ def _train_in_memory(recipe: Path, corpus: Path, overrides: dict[str, Any]) -> t
 
 def test_workflows_are_the_steps_of_a_recipe(project):
     assert tuple(project["workflows"]["all"]) == STEPS
-    assert list(project["workflows"]) == ["all", "pretrain", "sentences", "silver", "linker", "bundle"]
+    assert list(project["workflows"]) == ["all", "pretrain", "sentences", "silver", "linker", "transfer", "bundle"]
     listed = [name for steps in project["workflows"].values() for name in steps]
     assert sorted(listed) == sorted(command["name"] for command in project["commands"])
     assert all(command["help"] for command in project["commands"])
@@ -173,11 +178,11 @@ def test_pretraining_without_data_names_what_is_missing(tmp_path, monkeypatch, c
 def test_every_config_resolves(path):
     config = load_config(path, {"paths.train": "train.jsonl", "paths.dev": "dev.jsonl"}, interpolate=True)
     nlp = load_model_from_config(config, auto_fill=True, validate=True)
-    links = path.stem == "m3_linker"
-    assert nlp.pipe_names == (["m3_linker"] if links else ["tok2vec", "ricon_ner"])
+    pipes, score = PIPES.get(path.stem, (["tok2vec", "ricon_ner"], None))
+    assert nlp.pipe_names == pipes
     registry.resolve(nlp.config.interpolate()["training"], schema=ConfigSchemaTraining)
     # With a score that the component does not give, every step would be as good as any other.
-    score = "nel_overall_f" if links else _ricon_score(nlp.get_pipe("ricon_ner"))
+    score = score or _ricon_score(nlp.get_pipe("ricon_ner"))
     weights = config["training"]["score_weights"]
     assert {name: weight for name, weight in weights.items() if weight} == {score: 1.0}
     assert registry.resolve({"corpora": config["corpora"]})["corpora"].keys() == {"train", "dev"}
