@@ -108,19 +108,21 @@ class Distillation:
         model.requires_grad_(True)
         if steps.steps:
             stage = Stage(name, folder, steps, self.settings.training, self.ranks, self.report)
-            stage.run(model, loss(model), self._data(steps, name))
+            data, lengths = self._data(steps, name)
+            stage.run(model, loss(model), data, lengths=lengths)
             if self.ranks.is_first:
                 _save(model, folder / ENCODER)
             self.ranks.wait()
         self._look(name, model)
         return model
 
-    def _data(self, steps: StepSettings, name: str) -> Dataset:
+    def _data(self, steps: StepSettings, name: str) -> tuple[Dataset, np.ndarray]:
+        """Rows of a stage, and how many pieces each has."""
         seed = np.random.SeedSequence([self.settings.training.seed, *name.encode()]).generate_state(1)[0]
         count = steps.steps * steps.batch_size
         drawn = self.pairs.draw(count, exponent=self.settings.exponent, seed=int(seed))
         chosen = self.pairs.train.select(drawn).select_columns(["english", "other"])
-        return chosen.add_column("label", self._english[1][drawn])
+        return chosen.add_column("label", self._english[1][drawn]), self._lengths[drawn]
 
     @cached_property
     def _english(self) -> tuple[list[str], np.ndarray]:
@@ -128,6 +130,14 @@ class Distillation:
         numbers: dict[str, int] = {}
         rows = [numbers.setdefault(text, len(numbers)) for text in self.pairs.train["english"]]
         return list(numbers), np.array(rows, dtype=np.int64)
+
+    @cached_property
+    def _lengths(self) -> np.ndarray:
+        """Pieces of each pair, both sides together, as far as they are read."""
+        most, total = self.settings.training.max_length, np.zeros(len(self.pairs.train), dtype=np.int64)
+        for side in ("english", "other"):
+            total += [min(count, most) for count in self.pairs.piece_counts(side)]
+        return total
 
     def _table(self) -> np.ndarray:
         """The teacher's vectors of all English sentences; the first rank computes them."""

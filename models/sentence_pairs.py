@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 PAIRS, HELD_OUT, TOKENIZER = "pairs.parquet", "held_out.parquet", "tokenizer"
+# Sentences cut into pieces at once.
+BLOCK = 10_000
 COLUMNS = ("english", "other", "lang", "source")
 
 
@@ -63,6 +65,18 @@ class SentencePairs:
             reason = f"columns {', '.join(lacking)} are missing" if lacking else "there are no pairs"
             raise ValueError(Errors.S862.format(path=folder, reason=reason))
         return cls(*parts, tokenizer)
+
+    def piece_counts(self, side: str) -> list[int]:
+        """Pieces of each sentence of `train`.
+
+        side (str): "english" or "other".
+        RETURNS (list[int]): Their numbers.
+        """
+        texts, counts = list(self.train[side]), []
+        for start in range(0, len(texts), BLOCK):
+            found = self.tokenizer.backend_tokenizer.encode_batch_fast(texts[start : start + BLOCK])
+            counts += map(len, found)
+        return counts
 
 
 def draw_pairs(groups: np.ndarray, count: int, *, exponent: float, seed: int) -> np.ndarray:

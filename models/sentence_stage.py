@@ -6,9 +6,11 @@ import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
@@ -45,13 +47,22 @@ class Stage:
     ranks: Ranks
     report: Report | None = None
 
-    def run(self, model: SentenceTransformer, loss: nn.Module, data: Dataset, *, distinct: bool = False) -> None:
+    def run(
+        self,
+        model: SentenceTransformer,
+        loss: nn.Module,
+        data: Dataset,
+        *,
+        distinct: bool = False,
+        lengths: np.ndarray | None = None,
+    ) -> None:
         """Train a model in place, from the last checkpoint where there is one.
 
         model (SentenceTransformer): The model.
         loss (Module): The loss over it.
         data (Dataset): Columns of text, and perhaps "label".
         distinct (bool): No text comes twice in a batch.
+        lengths (Optional[np.ndarray]): Length of each row, for batches of like length.
         RAISES (ValueError): S863 for a batch that ranks cannot share.
         RAISES (RuntimeError): S740 when the loss is no number any more.
         """
@@ -59,7 +70,7 @@ class Stage:
 
         trainer = SentenceTransformerTrainer(
             model=model,
-            args=self._arguments(distinct),
+            args=self._arguments(distinct, lengths),
             train_dataset=data,
             loss=loss,
             callbacks=[_Log(self)],
@@ -71,14 +82,17 @@ class Stage:
     def _checkpoints(self) -> str:
         return str(self.folder / CHECKPOINTS)
 
-    def _arguments(self, distinct: bool) -> TrainingArguments:
+    def _arguments(self, distinct: bool, lengths: np.ndarray | None) -> TrainingArguments:
         from sentence_transformers import SentenceTransformerTrainingArguments
         from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+
+        from .length_batches import LengthBatchSampler
 
         share, rest = divmod(self.steps.batch_size, self.ranks.world)
         if rest:
             raise ValueError(Errors.S863.format(batch=self.steps.batch_size, world=self.ranks.world))
         settings = self.training
+        sampler = BatchSamplers.NO_DUPLICATES if distinct else BatchSamplers.BATCH_SAMPLER
         return SentenceTransformerTrainingArguments(
             output_dir=self._checkpoints,
             max_steps=self.steps.steps,
@@ -98,7 +112,7 @@ class Stage:
             save_total_limit=2,
             dataloader_num_workers=settings.workers,
             dataloader_drop_last=True,
-            batch_sampler=BatchSamplers.NO_DUPLICATES if distinct else BatchSamplers.BATCH_SAMPLER,
+            batch_sampler=sampler if lengths is None else partial(LengthBatchSampler, lengths=lengths),
             report_to="none",
             disable_tqdm=True,
             ddp_find_unused_parameters=True,
