@@ -1,12 +1,15 @@
 """From a trained pipeline to one that is passed on: its card's facts, no training paths, no words of the training text.
 
-`python -m samarkand.pipeline.release training/xx_samarkand_sm/model-best models/packages/xx_samarkand_sm [ENCODER]`
+python -m samarkand.pipeline.release training/sentence_student/encoder models/packages/xx_sentence_sm
+python -m samarkand.pipeline.release training/xx_samarkand_sm/model-best models/packages/xx_samarkand_sm [ENCODER]
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import spacy
@@ -38,12 +41,29 @@ def release(trained: Path, output: Path, version: str, sentence_encoder: str | N
         nlp.disable_pipe("sentence_encoder")
     for name in nlp.config["paths"]:
         nlp.config["paths"][name] = None
+    with _card_kept(output):
+        nlp.to_disk(output)
+        # The vocabulary has met every word of the training text, and needs none: lexemes are made when text is met.
+        labels = sorted({label for labels in nlp.pipe_labels.values() for label in labels})
+        StringStore(labels).to_disk(output / "vocab" / "strings.json")
+
+
+def release_encoder(trained: Path, output: Path) -> None:
+    """Write a sentence encoder for passing on; a model card in the output folder stays.
+
+    trained (Path): The encoder, as `samarkand train-encoder` wrote it.
+    output (Path): The folder to write; an encoder that is there is replaced.
+    """
+    with _card_kept(output):
+        shutil.copytree(trained, output)
+
+
+@contextmanager
+def _card_kept(output: Path) -> Iterator[None]:
+    """Make room for what is written meanwhile, all but the card."""
     card = (output / "README.md").read_text(encoding="utf-8") if (output / "README.md").is_file() else None
     shutil.rmtree(output, ignore_errors=True)
-    nlp.to_disk(output)
-    # The vocabulary has met every word of the training text, and needs none: lexemes are made when text is met.
-    labels = sorted({label for labels in nlp.pipe_labels.values() for label in labels})
-    StringStore(labels).to_disk(output / "vocab" / "strings.json")
+    yield
     if card is not None:
         (output / "README.md").write_text(card, encoding="utf-8")
 
@@ -51,4 +71,8 @@ def release(trained: Path, output: Path, version: str, sentence_encoder: str | N
 if __name__ == "__main__":
     from .. import __version__
 
-    release(Path(sys.argv[1]), Path(sys.argv[2]), __version__, *sys.argv[3:4])
+    source, target = map(Path, sys.argv[1:3])
+    if (source / "modules.json").is_file():
+        release_encoder(source, target)
+    else:
+        release(source, target, __version__, *sys.argv[3:4])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import spacy
 import srsly
-from samarkand.pipeline.release import release
+from samarkand.models.sentence_model import load_sentence_model
+from samarkand.pipeline.release import release, release_encoder
 from samarkand.pipeline.sentence_models import load_encoder
 from sentence_checkpoints import make_encoder_folder
 
@@ -40,3 +41,16 @@ def test_a_sentence_encoder_goes_with_it_and_waits_to_be_enabled(tmp_path):
     nlp.enable_pipe("sentence_encoder")
     vector = nlp("the cat").vector
     np.testing.assert_allclose(load_encoder(tmp_path / "released").encode(["the cat"])[0], vector, atol=1e-6)
+
+
+def test_an_encoder_is_released_with_its_card(tmp_path):
+    output = tmp_path / "released"
+    output.mkdir()
+    (output / "README.md").write_text("The card.")
+    (output / "stale").write_text("of an older release")
+    model = load_sentence_model(make_encoder_folder(tmp_path / "bert"), device="cpu")
+    model.model.save(str(tmp_path / "trained"))
+    release_encoder(tmp_path / "trained", output)
+    assert load_encoder(output).fingerprint == model.fingerprint
+    assert (output / "README.md").read_text() == "The card."
+    assert not (output / "stale").exists()
