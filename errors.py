@@ -276,6 +276,18 @@ class Errors(metaclass=_Coded):
     S630 = "CatsCorpus has no path. Give one in the config, or on the command line: --paths.train corpus.jsonl."
     S631 = "{where}: {reason}. Mend the record, or the reader's settings."
     S632 = "No record with a text in {paths} (languages: {langs}). Give other files, or other languages."
+    S640 = "Unknown script {script!r} in the tables of transliteration. Use ISO 15924 codes, such as Arab or Cyrl."
+    S641 = "No table of transliteration {name!r}. Known: {known}; or icu: and an ICU transform, as in icu:Greek-Latin."
+    S642 = "The table {name!r} is for the script {found}, not for {script}. Set it for its own script."
+    S643 = "The table {name!r} loses something, so that there is no way back. Keep the original, and the offsets."
+    S644 = "The table {name!r} needs ICU. Install samarkand[transliteration], or take a table that comes along."
+    S645 = "The table {name!r} is broken: {reason}. Mend its file."
+    S646 = "ICU has no transform {name!r} ({reason}). Take one of its ids, such as Cyrillic-Latin."
+    S647 = (
+        "The encoder was trained on text that was transliterated otherwise (fingerprint {found}, here {expected}). Set "
+        "the tables that it was trained with, and install the same ICU where they are of ICU."
+    )
+    S648 = "The document {text!r} has no transliteration. Run a pipeline with a transliterator on it."
     S701 = "Adapprox cannot take {name} = {value}: it has to be {range}."
     S710 = (
         "The plan {planner!r} needs {needed} and the budget is {budget}. Any plan needs at least {least}: {static} of "

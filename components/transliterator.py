@@ -1,0 +1,120 @@
+"""`transliterator`: documents in another script, and entities that a pipeline for that script finds in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import spacy
+from spacy.language import Language
+from spacy.pipeline import Pipe
+from spacy.tokens import Doc
+from spacy.util import filter_spans
+
+from ..errors import Errors
+from ..models.transliteration import Transliteration, Transliterator
+
+# In `doc.user_data`: the text and its runs, which travel with bytes and pickles.
+KEY = "samarkand.transliteration"
+ATTRIBUTE = "transliteration"
+
+
+@Language.factory(
+    "transliterator",
+    assigns=["doc._.transliteration", "doc.ents"],
+    default_config={"tables": None, "pipeline": None},
+)
+def make_transliterator(
+    nlp: Language, name: str, tables: dict[str, str] | None, pipeline: str | None
+) -> TransliteratorPipe:
+    """Make a `transliterator` pipe.
+
+    tables (Optional[dict[str, str]]): Table by ISO 15924 code of a script: "ug-tr", "ckb-kmr", "ka-latn",
+        "ar-buckwalter", or "icu:" and an ICU transform. None for ICU's transforms to Latin.
+    pipeline (Optional[str]): Name or folder of a pipeline that reads the transliterated text. Its entities become those
+        of the document, on the tokens that they came from; entities that are there already stay.
+    RETURNS (TransliteratorPipe): The pipe.
+    """
+    return TransliteratorPipe(name, Transliterator(tables), pipeline=pipeline)
+
+
+class TransliteratorPipe(Pipe):
+    """Sets `doc._.transliteration`, a `Transliteration` of the text. Settings as in `make_transliterator`."""
+
+    def __init__(
+        self, name: str = "transliterator", transliterator: Transliterator | None = None, *, pipeline: str | None = None
+    ) -> None:
+        self.name = name
+        self.transliterator = transliterator or Transliterator()
+        self.pipeline = pipeline
+        self._reader: Language | None = None
+        if not Doc.has_extension(ATTRIBUTE):
+            Doc.set_extension(ATTRIBUTE, getter=get_transliteration)
+
+    def __call__(self, doc: Doc) -> Doc:
+        """Annotate one document.
+
+        doc (Doc): The document.
+        RETURNS (Doc): The same.
+        """
+        return next(self.pipe([doc]))
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Annotate documents.
+
+        stream (Iterable[Doc]): The documents.
+        batch_size (int): Documents that the pipeline for the other script reads at once.
+        YIELDS (Doc): The same, in order.
+        """
+        handler: Callable = self.get_error_handler()
+        for docs in spacy.util.minibatch(stream, batch_size):
+            try:
+                self._annotate(docs)
+            except Exception as err:
+                handler(self.name, self, docs, err)
+            yield from docs
+
+    def _annotate(self, docs: list[Doc]) -> None:
+        found = [self.transliterator(doc.text) for doc in docs]
+        for doc, written in zip(docs, found):
+            doc.user_data[KEY] = {"text": written.text, "runs": written.runs}
+        if self.pipeline is not None:
+            if self._reader is None:
+                self._reader = spacy.load(self.pipeline)
+            for doc, written, twin in zip(docs, found, self._reader.pipe(written.text for written in found)):
+                project_entities(doc, written, twin)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The other pipeline is loaded again where it is needed, as the first time.
+        return {**self.__dict__, "_reader": None}
+
+
+def get_transliteration(doc: Doc) -> Transliteration:
+    """The transliteration of a document.
+
+    doc (Doc): The document.
+    RETURNS (Transliteration): Its text in another script, and the map back.
+    RAISES (ValueError): S648 when no `transliterator` annotated it.
+    """
+    if KEY not in doc.user_data:
+        raise ValueError(Errors.S648.format(text=doc.text[:40]))
+    stored = doc.user_data[KEY]
+    return Transliteration(doc.text, stored["text"], stored["runs"])
+
+
+def project_entities(doc: Doc, written: Transliteration, twin: Doc) -> None:
+    """Set entities that were found in the transliteration; an entity of part of a token gets the token.
+
+    doc (Doc): The document.
+    written (Transliteration): Its text in another script.
+    twin (Doc): Annotated document of that text.
+    """
+    spans = []
+    for ent in twin.ents:
+        start, end = written.to_source(ent.start_char, ent.end_char)
+        span = doc.char_span(start, end, label=ent.label_, kb_id=ent.kb_id_, alignment_mode="expand")
+        if span is not None:
+            spans.append(span)
+    taken = {token.i for ent in doc.ents for token in ent}
+    free = [span for span in filter_spans(spans) if taken.isdisjoint(range(span.start, span.end))]
+    doc.set_ents([*doc.ents, *free])
