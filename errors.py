@@ -288,6 +288,9 @@ class Errors(metaclass=_Coded):
         "the tables that it was trained with, and install the same ICU where they are of ICU."
     )
     S648 = "The document {text!r} has no transliteration. Run a pipeline with a transliterator on it."
+    S650 = "language_identifier needs py3langid. Install samarkand[languages]."
+    S651 = "language_identifier does not know the language {lang!r}. It knows: {known}."
+    S652 = "No pipeline reads texts in languages without one of their own (there are: {known}). Give one under 'xx'."
     S701 = "Adapprox cannot take {name} = {value}: it has to be {range}."
     S710 = (
         "The plan {planner!r} needs {needed} and the budget is {budget}. Any plan needs at least {least}: {static} of "
