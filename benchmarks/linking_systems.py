@@ -21,6 +21,7 @@ from spacy.util import load_config
 
 CONFIG = Path(__file__).parent.parent / "configs" / "m3_linker.cfg"
 BATCH = 64
+OWN_NAME = ("exact", "clitic")
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,13 @@ def make_system(name: str, task: Task, *, seed: int, steps: int) -> Callable[[li
 
 
 def answer_by_prior(path: Path, records: list[dict[str, Any]]) -> Answers:
-    """RETURNS (Answers): The likeliest entity of each name, particles aside; names that are only like one are NIL."""
+    """RETURNS (Answers): The likeliest entity of each name, particles aside; NIL where nothing bears just this name."""
     answers = []
     with KnowledgeBase(path) as kb:
         for record in records:
             surfaces = [record["text"][span["start"] : span["end"]].strip() for span in record["spans"]]
             found = [own[0] if own else None for own in kb.candidates_batch(surfaces, 1)]
-            answers.append([best.id if best is not None and best.match != "fuzzy" else None for best in found])
+            answers.append([best.id if best is not None and best.match in OWN_NAME else None for best in found])
     return answers
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import Errors
 from ..replacing import replace_file
+from .alias_parts import build_words
 from .alias_search import build_grams
 from .kb_entities import Entity
 from .kb_store import KnowledgeFile, KnowledgeState, create_tables, told, write_state
@@ -55,6 +56,7 @@ def _fill(path: Path, entities: Iterable[Entity], state: KnowledgeState) -> None
                 raise ValueError(Errors.S904.format(id=entity.id))
             writer.put(entity)
         build_grams(db)
+        build_words(db)
         write_state(db, writer.state())
         db.execute("COMMIT")
     finally:

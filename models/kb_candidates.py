@@ -10,19 +10,28 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .alias_keys import alias_key, clitic_keys
+from .alias_parts import part_keys
 from .alias_search import similar_keys, similarity
+from .sqlite_tools import select
 
 # Names that are like another are looked for when fewer entities than these bear the name itself.
 FEW = 3
 # Names that are like another, at most.
 SIMILAR = 50
+# What entities whose names share words with a name have together, where others bear the name itself.
+BESIDE = 0.1
 # No entity that bears a name is less likely than this beside the likeliest.
 LEAST_PRIOR = 1e-6
-MATCHES = ("exact", "clitic", "fuzzy")
+# Names of the last two are together, the most similar first.
+MATCHES = ("exact", "clitic", "part", "fuzzy")
 NEUTRAL = ("mul", "")
 _ROWS = (
     "SELECT e.id, e.type, e.weight, a.alias, a.lang, a.count FROM keys k CROSS JOIN aliases a ON a.key = k.number "
     "CROSS JOIN entities e ON e.row = a.entity WHERE k.key = ?"
+)
+_ROWS_OF_NUMBERS = (
+    "SELECT e.id, e.type, e.weight, a.alias, a.lang, a.count, a.key FROM aliases a "
+    "CROSS JOIN entities e ON e.row = a.entity WHERE a.key IN ({})"
 )
 
 
@@ -31,10 +40,12 @@ class Candidate:
     """An entity that a name can mean.
 
     id (str): The entity.
-    prior (float): How likely the alias means it; all entities of the alias have 1 together.
+    prior (float): How likely the alias means it; all entities of the alias have 1 together. Of a "part", all that were
+        found as such have, or 0.1 where others bear the name itself.
     similarity (float): How like the name is to the alias, as keys: 1 for the same key, less for others.
     alias (str): The alias, as it is in the knowledge base.
-    match (str): "exact", "clitic" for a name without the words written as one with it, or "fuzzy" for one like it.
+    match (str): "exact", "clitic" for a name without the words written as one with it, "part" for one that shares
+        words with it, or "fuzzy" for one like it.
     type (str): Of the entity; "" when it is not known.
     """
 
@@ -73,8 +84,8 @@ def find_candidates(db: sqlite3.Connection, text: str, k: int, lang: str | None,
     text (str): The name as it stands in a text.
     k (int): How many to give, at most.
     lang (Optional[str]): Code of its language; None when it is not known.
-    fuzzy (bool): Whether names that are like it count when few entities bear it.
-    RETURNS (list[Candidate]): The best first: by match, then prior times similarity, then id.
+    fuzzy (bool): Whether names that share words with it or, when few entities bear it, are like it count.
+    RETURNS (list[Candidate]): The best first, see `KnowledgeBase.candidates`.
     """
     key = alias_key(text)
     search = _Search(db, text, lang, max(k, FEW))
@@ -83,7 +94,10 @@ def find_candidates(db: sqlite3.Connection, text: str, k: int, lang: str | None,
         _add(found, _of_key(search, key, 1.0, "exact"))
         for other in clitic_keys(text):
             _add(found, _of_key(search, other, similarity(key, other), "clitic"))
-    if key and fuzzy and len(found) < FEW:
+    few = len(found) < FEW
+    if key and fuzzy and len(found) < k:
+        _add(found, _parts(search, BESIDE if found else 1.0))
+    if key and fuzzy and few:
         for other, like in similar_keys(db, key)[:SIMILAR]:
             _add(found, _of_key(search, other, like, "fuzzy"))
     return sorted(found.values(), key=_rank)[:k]
@@ -132,6 +146,21 @@ def _of_key(search: _Search, key: str, like: float, match: str) -> list[Candidat
     return [Candidate(one.id, prior[one.id], like, one.alias, match, one.type) for one in shown.values()]
 
 
+def _parts(search: _Search, all_together: float) -> list[Candidate]:
+    """Entities whose names share words with the name, each by the name that is most like it, and their priors' sum."""
+    likes = part_keys(search.db, search.text)
+    rows = list(select(search.db, _ROWS_OF_NUMBERS, likes))
+    if search.lang:
+        rows = [row for row in rows if row[4] in (search.lang, *NEUTRAL)] or rows
+    prior = priors([row[:-1] for row in rows])
+    shown: dict[str, tuple[tuple[float, float, str], Candidate]] = {}
+    for id, type, _, alias, _, count, number in rows:
+        order = (-likes[number], -count, alias)
+        if id not in shown or order < shown[id][0]:
+            shown[id] = order, Candidate(id, prior[id] * all_together, likes[number], alias, "part", type)
+    return [candidate for _, candidate in shown.values()]
+
+
 def _add(found: dict[str, Candidate], more: Iterable[Candidate]) -> None:
     """Keep the best of what an entity is found by."""
     for candidate in more:
@@ -139,5 +168,9 @@ def _add(found: dict[str, Candidate], more: Iterable[Candidate]) -> None:
             found[candidate.id] = candidate
 
 
-def _rank(candidate: Candidate) -> tuple[int, float, str]:
-    return MATCHES.index(candidate.match), -candidate.prior * candidate.similarity, candidate.id
+def _rank(candidate: Candidate) -> tuple[float | str, ...]:
+    kind, prior, like = MATCHES.index(candidate.match), candidate.prior, candidate.similarity
+    if candidate.match in ("exact", "clitic"):
+        return kind, -prior * like, candidate.id
+    # How much of a name is there tells more than how popular its bearer is. Rounded, as both kinds count differently.
+    return MATCHES.index("part"), -round(like, 9), kind, -prior, candidate.id

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from itertools import groupby
+from itertools import groupby, zip_longest
 
+from .alias_parts import word_lists
 from .alias_search import gram_blocks
 from .kb_entities import entity_aliases, entity_digest, entity_from_bytes, entity_languages, unpack
 from .kb_store import Damaged, read_state
@@ -66,5 +67,11 @@ def _check_keys(db: sqlite3.Connection) -> None:
     expected = ((block, {gram: list.tobytes() for gram, list in lists.items()}) for block, lists in gram_blocks(db))
     while (found := next(kept, None)) == (due := next(expected, None)):
         if found is None and due is None:
-            return
+            return _check_words(db)
     raise Damaged("the index of its keys is of something else")
+
+
+def _check_words(db: sqlite3.Connection) -> None:
+    kept = db.execute("SELECT word, numbers FROM words ORDER BY word")
+    if not all(found == due for found, due in zip_longest(kept, word_lists(db))):
+        raise Damaged("the index of its words is of something else")

@@ -15,8 +15,8 @@ from typing import Any
 from ..errors import Errors
 from .sqlite_tools import LOCK_SECONDS, is_locked, is_unwritable
 
-# Raised with every change of the tables, of `alias_key` and of `alias_search.grams`.
-FORMAT = 1
+# Raised with every change of the tables, of `alias_key`, of `alias_search.grams` and of `alias_parts.filed_under`.
+FORMAT = 2
 # "SmKb": tells our files from other SQLite files.
 APPLICATION = 0x536D4B62
 _MAGIC = b"SQLite format 3\0"
@@ -32,6 +32,7 @@ _TABLES = (
     "CREATE TABLE aliases (key INTEGER, entity INTEGER, alias TEXT, lang TEXT, count REAL NOT NULL, "
     "PRIMARY KEY (key, entity, alias, lang)) WITHOUT ROWID",
     "CREATE TABLE grams (gram TEXT, block INTEGER, numbers BLOB NOT NULL, PRIMARY KEY (gram, block)) WITHOUT ROWID",
+    "CREATE TABLE words (word TEXT PRIMARY KEY, numbers BLOB NOT NULL) WITHOUT ROWID",
     "CREATE TABLE state (only INTEGER PRIMARY KEY CHECK (only = 0), value TEXT NOT NULL)",
 )
 
@@ -66,7 +67,7 @@ class KnowledgeFile:
     """The file, open in each process that uses it: a process must not touch what it has inherited.
 
     path (Path): The file.
-    RAISES (ValueError): S900 when it is none of ours, S901 when it is of a newer format, S902 when it is damaged.
+    RAISES (ValueError): S900 when it is none of ours, S901 when it is of another format, S902 when it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -215,5 +216,5 @@ def _check_format(db: sqlite3.Connection, path: Path) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
         raise ValueError(Errors.S900.format(path=path, reason="it is of something else"))
     found = db.execute("PRAGMA user_version").fetchone()[0]
-    if found > FORMAT:
+    if found != FORMAT:
         raise ValueError(Errors.S901.format(path=path, found=found, known=FORMAT))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Collection, Set
 from dataclasses import replace
 
 import numpy as np
 
+from .alias_parts import change_words, words_of
 from .alias_search import LENGTH_BITS, change_grams, first_number
 from .kb_entities import (
     Entity,
@@ -45,6 +47,8 @@ class KnowledgeWriter:
         self._next: dict[int, int] = {}
         self._added: dict[int, str] = {}
         self._forsaken: set[int] = set()
+        # What the index had keys under before they were touched.
+        self._words: dict[int, Set[str]] = {}
 
     def has(self, id: str) -> bool:
         """Whether there is an entity.
@@ -86,6 +90,7 @@ class KnowledgeWriter:
 
     def sweep(self) -> None:
         """Bring the index of keys up to date: take out those that no entity has any more, put in those that came."""
+        change_words(self._db, self._words, words_of(self._db, self._words))
         used = set(select(self._db, "SELECT DISTINCT key FROM aliases WHERE key IN ({})", self._forsaken))
         gone = {number for number in self._forsaken if (number,) not in used}
         removed = dict(select(self._db, "SELECT number, key FROM keys WHERE number IN ({})", gone))
@@ -111,6 +116,7 @@ class KnowledgeWriter:
         numbers = {key: self._number(key) for key in sorted({key for key, *_ in aliases})}
         packed = np.array(sorted(numbers.values()), dtype=_NUMBERS).tobytes()
         self._db.execute("INSERT INTO contents VALUES (?, ?, ?)", (row, pack(data), packed))
+        self._touch(numbers.values())
         rows = ((numbers[key], row, alias, lang, count) for key, alias, lang, count in sorted(aliases))
         self._db.executemany("INSERT INTO aliases VALUES (?, ?, ?, ?, ?)", rows)
         self._entities += 1
@@ -123,12 +129,19 @@ class KnowledgeWriter:
         if found is None:
             raise Damaged("an entity in it has no content")
         data, keys = unpack(found[0]), unpack_numbers(found[1])
+        self._touch(keys)
         self._db.executemany("DELETE FROM aliases WHERE key = ? AND entity = ?", ((key, row) for key in keys))
         self._db.execute("DELETE FROM contents WHERE entity = ?", (row,))
         self._forsaken.update(keys)
         self._entities -= 1
         self._checksum = (self._checksum - entity_digest(data)) % MODULUS
         self._languages.subtract(entity_languages(entity_from_bytes(data)))
+
+    def _touch(self, numbers: Collection[int]) -> None:
+        """Note what keys are filed under, before their aliases change."""
+        if self._index:
+            new = [number for number in numbers if number not in self._words]
+            self._words.update(dict.fromkeys(new, frozenset()) | words_of(self._db, new))
 
     def _number(self, key: str) -> int:
         """Number of a key, which gets one when it has none."""

@@ -37,7 +37,7 @@ class KnowledgeBase:
     """A knowledge base on disk. Threads can share it; forked and unpickled ones open the file for themselves.
 
     path (str | Path): Its file, as `build_knowledge_base` makes it.
-    RAISES (ValueError): S900 when it is no knowledge base, S901 when it is of a newer format, S902 when it is damaged.
+    RAISES (ValueError): S900 when it is no knowledge base, S901 when it is of another format, S902 when it is damaged.
     RAISES (RuntimeError): S907 when another process is writing; so does all that reads.
     """
 
@@ -128,8 +128,10 @@ class KnowledgeBase:
         alias (str): The name.
         k (int): How many to give, at most.
         lang (Optional[str]): Code of its language: aliases of it, and of none, are looked at, or all if there are none.
-        fuzzy (bool): Whether entities with names that are like it count when few bear the name itself.
-        RETURNS (list[Candidate]): The best first: by match, then prior times similarity, then id.
+        fuzzy (bool): Whether entities count with names that share words with it or, when few bear the name itself, are
+            like it.
+        RETURNS (list[Candidate]): The best first: those of just this name, by prior; those of an Arabic name without
+            particles, by prior times similarity; the others by similarity, then prior, then id.
         RAISES (ValueError): S908 for a k that makes no sense.
         """
         _check_k(k)

@@ -49,7 +49,9 @@ def candidates(
         for other in keys:
             like = 1 - Fraction(distance(key, other), max(len(key), len(other)))
             for entity, prior, alias in _bearers(table.get(other, []), text, lang):
-                order = (("exact", "clitic", "fuzzy").index(match), -prior * like, entity.id)
+                order = (0 if match == "exact" else 1, -prior * like, entity.id)
+                if match == "fuzzy":
+                    order = 2, -like, 1, -prior, entity.id
                 candidate = Candidate(entity.id, float(prior), float(like), alias, match, entity.type)
                 if entity.id not in found or order < found[entity.id][0]:
                     found[entity.id] = order, candidate, prior
@@ -57,9 +59,78 @@ def candidates(
     if key:
         add("exact", [key])
         add("clitic", clitic_keys(text))
-    if key and fuzzy and len(found) < 3:
+    few = len(found) < 3
+    if key and fuzzy:
+        for order, candidate, prior in _parts(table, text, lang, Fraction(1, 10 if found else 1)):
+            if candidate.id not in found or order < found[candidate.id][0]:
+                found[candidate.id] = order, candidate, prior
+    if key and fuzzy and few:
         add("fuzzy", sorted(other for other in table if is_similar(key, other)))
     return [(candidate, prior) for _, candidate, prior in sorted(found.values(), key=lambda value: value[0])]
+
+
+def _parts(table: dict, text: str, lang: str | None, together: Fraction) -> list[tuple[tuple, Candidate, Fraction]]:
+    likes = {key: like for key in table if (like := part_similarity(text, key, [row[1] for row in table[key]]))}
+    rows = [(*row, key) for key in likes for row in table[key]]
+    rows = [row for row in rows if row[2] in (lang, "mul", "")] or rows if lang else rows
+    made = []
+    for entity, share, _ in _bearers([row[:3] for row in rows], text, lang):
+        prior = share * together
+        own = [(-likes[key], -entity.counts.get(name, 0), name) for other, name, _, key in rows if other is entity]
+        like, _, alias = min(own)
+        candidate = Candidate(entity.id, float(prior), float(-like), alias, "part", entity.type)
+        made.append(((2, like, 0, -prior, entity.id), candidate, prior))
+    return made
+
+
+def part_similarity(text: str, other: str, aliases: list[str]) -> Fraction:
+    """How like a key is to a name because they share words; 0 when they do not share enough."""
+    key, words = alias_key(text), _words(text)
+    if other == key:
+        return Fraction(0)
+    cut = [_words(alias) for alias in aliases]
+    filed = {word for own in cut if len(own) > 1 or own != [other] for word in own}
+    shared = [0]
+    common = sum(len(word) for word in filed & set(words))
+    if 5 * common >= 2 * len(key) or common >= len(other):
+        shared.append(common)
+    runs = {alias_key(text[i:j]) for i in range(len(text)) for j in range(i + 1, len(text) + 1) if _is_run(text, i, j)}
+    if other in runs and len(other) > 1:
+        shared.append(len(other))
+    if len(words) == 1 and len(key) >= 4 and not has_han(key):
+        stem = key[: max(4, len(key) - 3)]
+        near = [word for word in (*filed, other) if word.startswith(stem) and len(word) <= len(key) + 3]
+        shared += [next(n for n in range(len(word), 0, -1) if key.startswith(word[:n])) for word in near]
+    like = min(Fraction(2 * max(shared), len(key) + len(other)), Fraction(95, 100))
+    named = {acronym for alias in aliases if len(_words(alias)) > 1 for acronym in _acronyms(alias)}
+    is_short = text.isupper() and _folded(key) in named
+    return max(like, Fraction(1, 2)) if is_short else like
+
+
+def _is_run(text: str, start: int, end: int) -> bool:
+    """Whether it is whole words: what begins and ends it is part of one, and what is around it is not."""
+    edges = text[start], text[end - 1]
+    around = text[start - 1 : start], text[end : end + 1]
+    return all(map(str.isalnum, edges)) and not any(map(str.isalnum, around))
+
+
+def _words(text: str) -> list[str]:
+    spaced = "".join(char if char.isalnum() else " " for char in text)
+    marked = "".join(f" {b}" if a.islower() and b.isupper() else b for a, b in zip(f" {spaced}", spaced))
+    return [word for word in map(_folded, marked.split()) if word]
+
+
+def _folded(word: str) -> str:
+    key = alias_key(word)
+    return key[2:] if key.startswith("ال") and len(key) > 3 else key
+
+
+def _acronyms(alias: str) -> set[str]:
+    spaced = "".join(char if char.isalnum() else " " for char in alias).split()
+    firsts = [word[0] for word in spaced if word[0].isalpha()]
+    capitals = [first for first in firsts if first.isupper()]
+    made = {_folded("".join(firsts)), _folded("".join(capitals))} if capitals else set()
+    return {acronym for acronym in made if 2 <= len(acronym) <= 8}
 
 
 def is_similar(key: str, other: str) -> bool:

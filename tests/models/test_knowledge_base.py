@@ -205,7 +205,15 @@ def test_priors_are_shares_of_weights_and_of_counts_where_there_are_any(tmp_path
         ("習近", "Q15031", "fuzzy", "习近平"),
         ("邁克爾喬丹", "Q41421", "exact", "迈克尔·乔丹"),
         ("Micheal Jordan", "Q41421", "fuzzy", "Michael Jordan"),
-        ("Michael Jordan's", "Q41421", "fuzzy", "Michael Jordan"),
+        ("Michael Jordan's", "Q41421", "part", "Michael Jordan"),
+        ("Jordan", "Q41421", "part", "Michael Jordan"),
+        ("@MichaelJordan", "Q41421", "exact", "Michael Jordan"),
+        ("#cairo", "Q85", "part", "Cairo"),
+        ("Jórdan, M.", "Q41421", "part", "Michael Jordan"),
+        ("喬丹", "Q41421", "part", "迈克尔·乔丹"),
+        ("MJ", "Q41421", "part", "Michael Jordan"),
+        ("Cairo, Egypt", "Q85", "part", "Cairo"),
+        ("Cairene", "Q85", "part", "Cairo"),
         ("Ciaro", "Q85", "fuzzy", "Cairo"),
     ],
 )
@@ -232,7 +240,7 @@ def test_exact_names_come_before_those_of_another_kind(tmp_path):
         assert [(each.id, each.match) for each in kb.candidates("والي")] == [
             ("A", "exact"),
             ("B", "clitic"),
-            ("C", "fuzzy"),
+            ("C", "part"),
         ]
         assert [each.id for each in kb.candidates("والي", fuzzy=False)] == ["A", "B"]
 
@@ -474,6 +482,10 @@ def test_settings_that_make_no_sense(kb, tmp_path):
             lambda path: sql(path, f"PRAGMA user_version = {FORMAT + 1}"),
             rf"\[S901\] .* is of format {FORMAT + 1}, and this samarkand knows {FORMAT}",
         ),
+        (
+            lambda path: sql(path, f"PRAGMA user_version = {FORMAT - 1}"),
+            rf"\[S901\] .* is of format {FORMAT - 1}, and this samarkand knows {FORMAT}",
+        ),
         (lambda path: path.write_bytes(path.read_bytes()[:-5000]), r"\[S902\] .*k\.kb is damaged: .*malformed"),
         (lambda path: path.write_bytes(path.read_bytes()[:50]), r"\[S902\] |\[S900\] "),
         (lambda path: sql(path, "DELETE FROM state"), r"\[S902\] .*it holds no state"),
@@ -502,6 +514,9 @@ def test_files_that_cannot_be_opened(path, change, reason):
         "DELETE FROM keys WHERE key = 'cai'",
         "INSERT INTO keys VALUES (1, 'more')",
         "DELETE FROM grams WHERE gram = 'ca'",
+        "DELETE FROM words WHERE word = 'jordan'",
+        "UPDATE words SET numbers = x'00000000'",
+        "INSERT INTO words VALUES ('more', x'01000000')",
         "UPDATE grams SET numbers = x'00'",
         """UPDATE state SET value = replace(value, '"entities": 4', '"entities": 5')""",
         """UPDATE state SET value = replace(value, '"en": 3', '"en": 4')""",
@@ -524,6 +539,8 @@ def test_a_check_meets_all_that_is_damaged(path, statement):
         ("UPDATE contents SET keys = x'00'", lambda kb: kb.remove(["Q85"])),
         ("DELETE FROM contents", lambda kb: kb.remove(["Q85"])),
         ("UPDATE grams SET numbers = x'00'", lambda kb: kb.candidates("Ciaro")),
+        ("UPDATE words SET numbers = x'00'", lambda kb: kb.candidates("Jordan")),
+        ("UPDATE words SET numbers = x'00'", lambda kb: kb.put([replace(JORDAN, names={"en": "Michael J. Jordan"})])),
         ("DROP TABLE keys", lambda kb: kb.candidates("Cairo")),
     ],
 )
