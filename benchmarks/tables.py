@@ -137,6 +137,14 @@ def _width(metric: str) -> int:
     return int(digits) if digits.isdigit() else 0
 
 
+def _large(rows: list[Row]) -> list[Row]:
+    """Knowledge bases of the size that most entities are measured at."""
+    most = max(
+        (row["dataset"] for row in rows), key=lambda dataset: int(dataset.split()[0].replace(",", "")), default=""
+    )
+    return _ours_first(row for row in rows if row["dataset"] == most)
+
+
 def _trained_on(row: Row) -> str:
     return f"{row['system']}, {row['train']}" if row["train"] else row["system"]
 
@@ -299,6 +307,20 @@ TABLES = {
         partial(_by_metrics, metrics=("kills", "lost", "doubled")),
         _dataset,
         _metric,
+    ),
+    "knowledge-base": Table(
+        "knowledge_base",
+        "Names of each kind are looked up one by one; memory is what the process holds beside what it held before.",
+        _large,
+        _metric,
+        _system,
+    ),
+    "kb-fuzz": Table(
+        "kb_fuzz",
+        "Failures are lines and names that were not answered for.",
+        partial(_by_metrics, metrics=("tried", "entities", "rejected", "failures")),
+        _dataset,
+        lambda row: row["metric"],
     ),
     "encoder-choice": Table(
         "encoder_choice",
