@@ -34,6 +34,8 @@ QUICK = {
     "sentence_encoders": [[]],
     "whitening": [[]],
     "retrieval": [[]],
+    "knowledge_base": [[]],
+    "kb_fuzz": [[]],
     "linking": [["--system", "prior", "m3-no-history", "bi", "spacy"]],
 }
 
@@ -211,6 +213,7 @@ def test_encoder_variants_are_what_their_names_say(results):
 MEASURED = ["ner", "ner-unseen", "speed", "speed-parts", "memory", "offsets", "encoder-choice", "optimizers"]
 MEASURED += ["convergence", "recompute", "stages", "pretraining", "pretraining-ner"]
 MEASURED += ["whitening", "whitening-fit", "whitening-search", "sentence-encoders", "retrieval", "kills"]
+MEASURED += ["knowledge-base", "kb-fuzz"]
 
 
 @pytest.mark.parametrize("name", MEASURED)
