@@ -201,12 +201,12 @@ class Errors(metaclass=_Coded):
         "if it needs functions of yours, name their file with --code."
     )
     S509 = (
-        "A worker process died (exit code {code}) while it annotated {place}; the output of this file was not "
-        "kept. Out of memory or a crash in native code: try a smaller --batch-size and --n-process, or leave out "
-        "these records."
+        "Worker processes died {tries} times (the last: {cause}) while they were {work} {place}. What is finished is "
+        "kept: mend the cause, such as too little memory, and go on with --resume."
     )
     S510 = (
-        "A worker process died (exit code {code}) before it was ready. A script that annotates needs a __main__ guard."
+        "Worker processes died (the last: {cause}) before they were ready. A script that annotates needs a __main__ "
+        "guard; without workers, n_process=0 shows the cause."
     )
     S511 = (
         "Cannot write {path}: {reason}. Nothing incomplete was left under this name. "
@@ -214,7 +214,7 @@ class Errors(metaclass=_Coded):
     )
     S512 = "Cannot read {path}: {reason}. Check that it exists and that you may read it."
     S513 = "No GPU {gpu_id}: {reason}. Leave out --gpu-id to use the CPU, or install samarkand[gpu]."
-    S514 = "The pipeline cannot be sent to worker processes: {reason}. Pass its name or folder, or n_process=1."
+    S514 = "The pipeline cannot be sent to worker processes: {reason}. Pass its name or folder, or n_process=0."
     S515 = "The demo cannot annotate its sample in line {position}: {reason} Try another --model."
     S520 = "The record is not UTF-8: {reason}. Convert the file to UTF-8."
     S521 = "Not a JSON object: {reason}. Each line must hold one object."
@@ -229,6 +229,22 @@ class Errors(metaclass=_Coded):
     S528 = "The component {name!r} failed: {reason}."
     S529 = "The component {name!r} gave no document back."
     S530 = "The annotated document cannot be written in this format: {reason}."
+    S531 = "The process that annotates it dies ({death}). Find the component that fails, or leave the record out."
+    S532 = "Annotating it takes more than {seconds:g} s. Split it, or raise --timeout."
+    S533 = "Annotating it takes more memory than there is. Split it, or raise --memory-limit."
+    S534 = (
+        "The pipeline takes {used} of memory once it is loaded, and a worker may take {limit}. Raise --memory-limit, or "
+        "start fewer workers."
+    )
+    S540 = "A run in {output} is not finished. Go on with it (--resume), or begin anew (--force)."
+    S541 = (
+        "The run cannot be gone on with, its output would be of two kinds: {reasons}. Undo that, or begin anew "
+        "(--force)."
+    )
+    S542 = "Another run is at work in {output}. Wait for it, or choose another --output."
+    S543 = "The input {path} has changed since the run was planned. Restore it and --resume, or begin anew (--force)."
+    S544 = "The finished part {path} is damaged, and was given up. Go on with --resume to make it again."
+    S545 = "The plan {path} is damaged, or of another version of samarkand. Begin anew (--force)."
     S401 = "ricon_ner has no mode {mode!r}; choose one of: {known}."
     S402 = "RICON has no branches {branches!r}; choose one of: {known}."
     S403 = "ricon_ner cannot look at spans of at most {max_width} tokens; set max_width to 1 or more, or to null."
@@ -535,6 +551,7 @@ class Warnings(metaclass=_Coded):
         "{n} spans are not in the CoNLL files: a column of tags holds one flat layer (here {layer}). "
         "Name a group with --spans-key, or write JSONL to keep them all."
     )
+    SW503 = "{n} finished parts of the run are damaged, and are made again. Check the disk."
     SW720 = (
         "{model} repeats blocks such as {block}, but cannot be cut between them: nothing is recomputed, and stages are "
         "uneven. Let only floating-point tensors with gradients pass from block to block, none of them changed in "

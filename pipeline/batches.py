@@ -8,13 +8,57 @@ from typing import TYPE_CHECKING, Any
 from ..errors import first_line
 from .encoders import Encoded, Encoder
 from .records import Record, Rejected, reject
-from .sources import Source
 
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
 
 Outcome = Encoded | Rejected
+
+# Characters of text that close a batch before it has its number of documents.
+BATCH_CHARACTERS = 1_000_000
+# The same for documents that are padded to the length of the longest; a token has three characters or so.
+PADDED_CHARACTERS = 400_000
+
+
+def batched(
+    items: Iterable[Record | Rejected], size: int, characters: int = BATCH_CHARACTERS
+) -> Iterator[list[Record | Rejected]]:
+    """Cut a stream into batches that are bounded in number and in text.
+
+    items (Iterable[Record | Rejected]): The stream.
+    size (int): Most items of a batch.
+    characters (int): Characters of text after which a batch is closed.
+    YIELDS (list[Record | Rejected]): The batches.
+    """
+    batch: list[Record | Rejected] = []
+    length = 0
+    for item in items:
+        batch.append(item)
+        length += len(item.text) if isinstance(item, Record) else 0
+        if len(batch) >= size or length >= characters:
+            yield batch
+            batch, length = [], 0
+    if batch:
+        yield batch
+
+
+def batches_by_length(lengths: list[int], size: int, characters: int = PADDED_CHARACTERS) -> Iterator[list[int]]:
+    """Cut documents into batches of like length, so that little is padded, within a budget of text.
+
+    lengths (list[int]): Characters of each document.
+    size (int): Most documents of a batch.
+    characters (int): Most characters of a batch when each document counts as its longest; one document may have more.
+    YIELDS (list[int]): Positions of the documents, the shortest first. The same lengths give the same batches.
+    """
+    batch: list[int] = []
+    for position in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) >= size or (len(batch) + 1) * lengths[position] > characters):
+            yield batch
+            batch = []
+        batch.append(position)
+    if batch:
+        yield batch
 
 
 def annotate_batch(nlp: Language, records: list[Record], encode: Encoder) -> list[Outcome]:
@@ -62,6 +106,8 @@ def _annotate_alone(nlp: Language, record: Record, encode: Encoder) -> Outcome:
             doc = component(doc)
             if doc is None:
                 return _refuse(record, "S529", name=name)
+    except MemoryError:
+        return _refuse(record, "S533")
     except Exception as error:
         return _refuse(record, "S528", name=name, reason=first_line(error))
     return _encode(doc, record, encode)
@@ -80,6 +126,8 @@ def _make_doc(nlp: Language, record: Record) -> Doc:
 def _encode(doc: Doc, record: Record, encode: Encoder) -> Outcome:
     try:
         return encode(doc, record)
+    except MemoryError:
+        return _refuse(record, "S533")
     except Exception as error:  # components may leave anything in the document
         return _refuse(record, "S530", reason=first_line(error))
 
@@ -96,32 +144,3 @@ def pipeline_meta(nlp: Language) -> dict[str, Any]:
     """
     meta = {key: nlp.meta.get(key, "") for key in ("lang", "name", "version")}
     return {**meta, "components": list(nlp.pipe_names)}
-
-
-class LocalAnnotator:
-    """Annotates in this process.
-
-    nlp (Language): The pipeline.
-    encode (Encoder): What is kept of a document.
-    """
-
-    def __init__(self, nlp: Language, encode: Encoder) -> None:
-        self._nlp = nlp
-        self._encode = encode
-        self.meta = pipeline_meta(nlp)
-
-    def __enter__(self) -> LocalAnnotator:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Nothing to end."""
-
-    def map(self, batches: Iterable[list[Record]], source: Source) -> Iterator[list[Outcome]]:
-        """Annotate batches of one source.
-
-        batches (Iterable[list[Record]]): The batches.
-        source (Source): Where they come from.
-        YIELDS (list[Encoded | Rejected]): The outcomes of each batch, in order.
-        """
-        for batch in batches:
-            yield annotate_batch(self._nlp, batch, self._encode)

@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..compression import open_compressed
 from ..corpora.arrow_tables import dataset_tables, open_datasets, open_parquet, parquet_tables, table_rows
-from .records import ReadOptions, Record, Rejected, field_record, kept_name, reject
+from .records import ReadOptions, Record, Rejected, Unread, field_record, kept_name, reject
 from .sources import Source
 
 if TYPE_CHECKING:
     import pyarrow
+    from spacy.tokens import Doc
 
 
-def read_parquet(source: Source, options: ReadOptions) -> Iterator[Record | Rejected]:
+def read_parquet(source: Source, options: ReadOptions) -> Iterator[Unread]:
     """Stream the rows of a Parquet file, some at a time.
 
     source (Source): Where to read.
     options (ReadOptions): Which column holds the text.
-    YIELDS (Record | Rejected): The rows.
+    YIELDS (Unread): The rows.
     """
     with open_parquet(source.path, source.compression) as file:
         yield from _arrow_records(parquet_tables(file), options.text_field)
 
 
-def read_dataset(source: Source, options: ReadOptions) -> Iterator[Record | Rejected]:
+def read_dataset(source: Source, options: ReadOptions) -> Iterator[Unread]:
     """Stream the rows of a folder written by `save_to_disk`, which stays mapped from disk.
 
     source (Source): Where to read.
     options (ReadOptions): Which column holds the text.
-    YIELDS (Record | Rejected): The rows.
+    YIELDS (Unread): The rows.
     """
     yield from _arrow_records(dataset_tables(open_datasets(source.path)[source.split]), options.text_field)
 
 
-def read_docbin(source: Source, options: ReadOptions) -> Iterator[Record | Rejected]:
+def read_docbin(source: Source, options: ReadOptions) -> Iterator[Unread]:
     """Stream the documents of a DocBin with their tokens and annotations.
 
     source (Source): Where to read.
     options (ReadOptions): Not used: a document has its text.
-    YIELDS (Record): The documents; string keys of `doc.user_data` are their fields.
+    YIELDS (Unread): The documents; string keys of `doc.user_data` are their fields.
     RAISES (EOFError): When the file is not a DocBin or is damaged.
     """
     from spacy.tokens import DocBin
@@ -52,8 +54,7 @@ def read_docbin(source: Source, options: ReadOptions) -> Iterator[Record | Rejec
         documents = DocBin().from_bytes(packed).get_docs(Vocab())
         del packed
         for position, doc in enumerate(documents, 1):
-            fields = {kept_name(key): value for key, value in doc.user_data.items() if isinstance(key, str)}
-            yield Record(position, doc.text, fields, doc.to_bytes())
+            yield Unread(position, 0, partial(_doc_record, position, doc))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise EOFError(f"not a DocBin ({error})") from error
 
@@ -70,14 +71,35 @@ def read_schema(source: Source) -> pyarrow.Schema:
         return file.schema_arrow
 
 
-def _arrow_records(
-    tables: Iterable[pyarrow.Table | pyarrow.RecordBatch], text_field: str
-) -> Iterator[Record | Rejected]:
+def _doc_record(position: int, doc: Doc) -> Record:
+    fields = {kept_name(key): value for key, value in doc.user_data.items() if isinstance(key, str)}
+    return Record(position, doc.text, fields, doc.to_bytes())
+
+
+def _arrow_records(tables: Iterable[pyarrow.Table | pyarrow.RecordBatch], text_field: str) -> Iterator[Unread]:
     position = 0
     for table in tables:
-        for row in table_rows(table):
+        rows = _Rows(table)
+        for index in range(table.num_rows):
             position += 1
-            if isinstance(row, UnicodeDecodeError):
-                yield reject(position, "S520", reason=row)
-            else:
-                yield field_record(position, row, text_field)
+            yield Unread(position, 0, partial(_row_record, position, rows, index, text_field))
+
+
+class _Rows:
+    """Rows of a table, made into plain values when the first of them is asked for."""
+
+    def __init__(self, table: pyarrow.Table | pyarrow.RecordBatch) -> None:
+        self._table = table
+        self._rows: list[dict[str, Any] | UnicodeDecodeError] | None = None
+
+    def __getitem__(self, index: int) -> dict[str, Any] | UnicodeDecodeError:
+        if self._rows is None:
+            self._rows = list(table_rows(self._table))
+        return self._rows[index]
+
+
+def _row_record(position: int, rows: _Rows, index: int, text_field: str) -> Record | Rejected:
+    row = rows[index]
+    if isinstance(row, UnicodeDecodeError):
+        return reject(position, "S520", reason=row)
+    return field_record(position, row, text_field)

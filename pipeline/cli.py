@@ -38,6 +38,14 @@ class OutputFormat(str, Enum):
     conll = "conll"
 
 
+class Compression(str, Enum):
+    """Values of `--compression`."""
+
+    none = "none"
+    gz = "gz"
+    zst = "zst"
+
+
 def main() -> None:
     """Entry point of the `samarkand` command."""
     app()
@@ -75,6 +83,9 @@ def annotate_cli(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the output.", show_default=False)],
     model: ModelOption = DEFAULT_PIPELINE,
     output_format: Annotated[OutputFormat, typer.Option("--format", "-f", help="What to write.")] = OutputFormat.jsonl,
+    compression: Annotated[
+        Compression, typer.Option(help="Of JSONL and CoNLL; the other formats are compressed in themselves.")
+    ] = Compression.none,
     text_field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text",
     txt_unit: Annotated[TxtUnit, typer.Option(help="What a document is in a .txt file.")] = TxtUnit.line,
     spans_key: Annotated[
@@ -83,19 +94,36 @@ def annotate_cli(
     code: Annotated[
         Path | None, typer.Option("--code", "-c", help="Python file with functions the pipeline needs.")
     ] = None,
-    n_process: Annotated[int, typer.Option("--n-process", "-n", help="Worker processes; -1 for one a core.")] = 1,
+    n_process: Annotated[
+        int,
+        typer.Option(
+            "--n-process",
+            "-n",
+            help="Worker processes; -1 for one a core or GPU. 0 works in this process, without protection from "
+            "documents that crash it.",
+        ),
+    ] = 1,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Documents annotated at once.")] = 128,
+    shard_size: Annotated[int, typer.Option(help="Records that are finished together.")] = 2000,
     gpu_id: GpuOption = -1,
     limit: Annotated[int | None, typer.Option(help="Stop after this many records.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that a batch, or a document alone, may take.")] = 300.0,
+    memory_limit: Annotated[
+        str | None, typer.Option(help="Memory of a worker process, such as 4GB; by default a share of the machine's.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut short.")] = False,
     force: Annotated[bool, typer.Option("--force", "-F", help="Replace output that exists.")] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Write events to standard error as JSON.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Annotate a corpus: one output file for each input file, and run.json with the summary.
 
-    Exit status: 0 all was annotated; 1 failed; 2 refused, nothing was changed; 3 done, but some records are in
-    quarantine.jsonl; 130 interrupted.
+    A run that was cut short, by whatever it was, goes on with the same command and --resume.
+
+    Exit status: 0 all was annotated; 1 failed, go on with --resume when the cause is mended; 2 refused, nothing was
+    changed; 3 done, but some records are in quarantine.jsonl; 130 interrupted, go on with --resume.
     """
-    with reported():
+    with reported("what is finished is kept, go on with --resume"):
         from .annotate import annotate
 
         summary = annotate(
@@ -103,16 +131,22 @@ def annotate_cli(
             output,
             model=model,
             output_format=output_format.value,
+            compression=compression.value,
             text_field=text_field,
             txt_unit=txt_unit.value,
             spans_key=spans_key,
             code=code,
             n_process=n_process,
             batch_size=batch_size,
+            shard_size=shard_size,
             gpu_id=gpu_id,
             limit=limit,
+            timeout=timeout,
+            memory_limit=memory_limit,
+            resume=resume,
             force=force,
             progress=True,
+            log_json=log_json,
         )
     typer.echo(json.dumps(summary, ensure_ascii=False) if as_json else _in_words(summary, output))
     if summary["quarantined"]:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from .. import DEFAULT_PIPELINE
 from ..errors import Errors
-from .batches import LocalAnnotator
+from .batches import annotate_batch, batched
 from .encoders import encode_jsonl
 from .files import write_aside, write_errors
 from .loading import PipelineSpec
 from .pages import language_of, render_page
 from .readers import read_source
 from .records import ReadOptions, Rejected
-from .run import batched
 from .sources import find_sources
 
 if TYPE_CHECKING:
@@ -67,7 +66,6 @@ def annotate_samples(nlp: Language) -> list[bytes]:
     RETURNS (list[bytes]): A line of JSON for each document.
     RAISES (RuntimeError): S515 when a sample cannot be annotated.
     """
-    annotator = LocalAnnotator(nlp, encode_jsonl)
     lines = []
     for source in find_sources([SAMPLES]):
         if source.name in LEFT_OUT:
@@ -75,8 +73,8 @@ def annotate_samples(nlp: Language) -> list[bytes]:
         batches = (
             [_sound(item) for item in batch] for batch in batched(read_source(source, ReadOptions()), BATCH_SIZE)
         )
-        for outcomes in annotator.map(batches, source):
-            lines += [_sound(outcome).payload for outcome in outcomes]
+        for batch in batches:
+            lines += [_sound(outcome).payload for outcome in annotate_batch(nlp, batch, encode_jsonl)]
     return lines
 
 

@@ -10,6 +10,10 @@ from typing import IO
 
 from ..errors import Errors
 
+# Names that every command which reads a corpus gives its side files.
+QUARANTINE = "quarantine.jsonl"
+SUMMARY = "run.json"
+
 
 class AsideFile:
     """A file written under a hidden name in its folder until it is committed.
@@ -17,11 +21,12 @@ class AsideFile:
     Until then, and whatever happens, what stands under the final name stays as it was.
 
     path (Path): The final name; its folder is made when it is not there.
+    folder (Optional[Path]): Where the file is until then, on the same disk; beside its final name by default.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, folder: Path | None = None) -> None:
         self.path = path
-        self._aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._aside = (folder or path.parent) / f".{path.name}.{os.getpid()}.part"
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self.file: IO[bytes] = open(self._aside, "wb")  # noqa: SIM115
@@ -48,14 +53,15 @@ class AsideFile:
 
 
 @contextmanager
-def write_aside(path: Path) -> Iterator[IO[bytes]]:
+def write_aside(path: Path, folder: Path | None = None) -> Iterator[IO[bytes]]:
     """Write a file aside; it is committed at the end of the block, or discarded when the block raises.
 
     path (Path): The final name.
+    folder (Optional[Path]): Where the file is until then, as `AsideFile` has it.
     YIELDS (IO[bytes]): The file to write to.
     RAISES (OSError): S511 when it cannot be opened or put in its place.
     """
-    aside = AsideFile(path)
+    aside = AsideFile(path, folder)
     try:
         yield aside.file
         aside.commit()

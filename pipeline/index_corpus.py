@@ -20,13 +20,13 @@ from ..errors import Errors, SamarkandWarning, Warnings
 from ..models.record_store import FILE
 from ..models.search_index import SearchIndex
 from ..models.sentence_model import SentenceModel
-from .files import write_aside, write_errors
+from .batches import batched
+from .files import QUARANTINE, SUMMARY, write_aside, write_errors
 from .index_entries import Entry, EntryMaker, encode_entries, refuse
 from .option_checks import TXT_UNITS, at_least_one, check_options, one_of
 from .quarantine import Quarantine
 from .readers import check_source, read_source
 from .records import ReadOptions, Rejected
-from .run import QUARANTINE, SUMMARY, batched
 from .sentence_models import load_encoder
 from .sources import Source, UsageError, find_sources
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import Errors, is_coded
-from .batches import annotate_batch
+from .batches import annotate_batch, batched
 from .encoders import Encoded, to_json
 from .files import write_aside, write_errors
 from .given_mentions import mention_doc, read_mentions, told_links
@@ -21,7 +21,6 @@ from .option_checks import at_least_one, check_options
 from .quarantine import Quarantine
 from .readers import read_source
 from .records import ReadOptions, Record, Rejected, kept_name, reject
-from .run import batched
 from .sources import STDIN, Source, UsageError, find_sources
 
 if TYPE_CHECKING:

@@ -35,20 +35,27 @@ class PipelineSpec:
         """
         import spacy
 
-        if self.gpu_id >= 0:
-            try:
-                spacy.require_gpu(self.gpu_id)
-            except Exception as error:
-                raise UsageError(Errors.S513.format(gpu_id=self.gpu_id, reason=first_line(error))) from error
-        folder = self._folder()
+        use_device(self.gpu_id)
+        name = self._name()
         try:
             if self.code is not None:
                 spacy.util.import_file("samarkand_user_code", self.code)
-            return spacy.load(folder)
+            return spacy.load(name)
         except Exception as error:  # a config and the code that it names can raise anything
             raise OSError(Errors.S508.format(model=self.model, reason=first_line(error))) from error
 
-    def _folder(self) -> str | Path:
+    def folder(self) -> Path:
+        """Where the pipeline lies.
+
+        RETURNS (Path): A folder with all of its files.
+        RAISES (OSError): S001 for an unknown name.
+        """
+        import spacy
+
+        found = self._name()
+        return Path(found) if Path(found).exists() else spacy.util.get_package_path(str(found))
+
+    def _name(self) -> str | Path:
         import spacy
 
         from .. import path
@@ -56,3 +63,18 @@ class PipelineSpec:
         if Path(self.model).exists() or spacy.util.is_package(self.model):
             return self.model
         return path(self.model)
+
+
+def use_device(gpu_id: int) -> None:
+    """Let this process compute on a GPU.
+
+    gpu_id (int): Its number; -1 leaves everything on the CPU.
+    RAISES (UsageError): S513 when there is no such GPU.
+    """
+    import spacy
+
+    if gpu_id >= 0:
+        try:
+            spacy.require_gpu(gpu_id)
+        except Exception as error:
+            raise UsageError(Errors.S513.format(gpu_id=gpu_id, reason=first_line(error))) from error

@@ -35,10 +35,8 @@ class Quarantine:
         RAISES (OSError): S511 when it cannot be written.
         """
         self._aside = self._aside or AsideFile(self._path)
-        entry = {"file": str(source), source.unit: rejected.position, "code": rejected.code}
-        entry |= {"reason": rejected.reason, **_shown(rejected.raw)}
         with write_errors(self._path):
-            self._aside.file.write(to_json(entry))
+            self._aside.file.write(quarantine_line(str(source), source.unit, rejected))
 
     def keep(self) -> None:
         """Keep what was noted so far: its source is complete."""
@@ -68,6 +66,18 @@ class Quarantine:
         """Drop what was noted, and leave an earlier file as it is."""
         if self._aside is not None:
             self._aside.discard()
+
+
+def quarantine_line(source: str, unit: str, rejected: Rejected) -> bytes:
+    """A line of the file.
+
+    source (str): Where the record was read.
+    unit (str): What its position counts: "line" or "row".
+    rejected (Rejected): The record and the reason.
+    RETURNS (bytes): The line.
+    """
+    entry = {"file": source, unit: rejected.position, "code": rejected.code}
+    return to_json({**entry, "reason": rejected.reason, **_shown(rejected.raw)})
 
 
 def _shown(raw: Any) -> dict[str, Any]:

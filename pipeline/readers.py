@@ -11,13 +11,14 @@ import csv
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import IO, TYPE_CHECKING
 
 from ..compression import damage_errors, open_compressed
 from ..corpora.strict_parsing import SURROGATE, decode_line, parse_json, table_reader, table_rows
 from ..errors import Errors
 from .binary_readers import read_dataset, read_docbin, read_parquet, read_schema
-from .records import ReadOptions, Record, Rejected, field_record, kept_name, reject
+from .records import ReadOptions, Record, Rejected, Unread, field_record, kept_name, reject
 from .sources import STDIN, Source, UsageError
 
 if TYPE_CHECKING:
@@ -32,15 +33,27 @@ def read_source(source: Source, options: ReadOptions) -> Iterator[Record | Rejec
     YIELDS (Record | Rejected): The records. Blank lines are no records.
     RAISES (OSError): S512 when the source cannot be opened or its device fails.
     """
+    for unread in read_lazily(source, options):
+        yield unread.make()
+
+
+def read_lazily(source: Source, options: ReadOptions) -> Iterator[Unread]:
+    """Stream a source without a look into its records, so that some can be counted or passed over at little cost.
+
+    source (Source): Where to read.
+    options (ReadOptions): How to find the texts.
+    YIELDS (Unread): What makes each item of `read_source`.
+    RAISES (OSError): S512 when the source cannot be opened or its device fails.
+    """
     position = 0
     try:
-        for item in READERS[source.kind](source, options):
-            position = item.position
-            yield item
+        for unread in READERS[source.kind](source, options):
+            position = unread.position
+            yield unread
     except _unreadable() as error:
         if not _is_damage(error):
             raise OSError(Errors.S512.format(path=source, reason=_reason(error))) from error
-        yield reject(position + 1, "S525", reason=_reason(error))
+        yield Unread(position + 1, 0, partial(reject, position + 1, "S525", reason=_reason(error)))
 
 
 def check_source(source: Source, options: ReadOptions) -> None:
@@ -93,14 +106,15 @@ def _open(source: Source) -> AbstractContextManager[IO[bytes]]:
     return open_compressed(source.path, source.compression)
 
 
-def _read_txt(source: Source, options: ReadOptions) -> Iterator[Record | Rejected]:
+def _read_txt(source: Source, options: ReadOptions) -> Iterator[Unread]:
     with _open(source) as stream:
         if options.txt_unit == "file":
-            yield _text_record(1, stream.read())
+            content = stream.read()
+            yield Unread(1, len(content), partial(_text_record, 1, content))
             return
         for position, line in enumerate(stream, 1):
             if line.strip():
-                yield _text_record(position, line.rstrip(b"\r\n"))
+                yield Unread(position, len(line), partial(_text_record, position, line.rstrip(b"\r\n")))
 
 
 def _text_record(position: int, raw: bytes) -> Record | Rejected:
@@ -110,11 +124,12 @@ def _text_record(position: int, raw: bytes) -> Record | Rejected:
         return _reject_bytes(position, raw, error)
 
 
-def _read_jsonl(source: Source, options: ReadOptions) -> Iterator[Record | Rejected]:
+def _read_jsonl(source: Source, options: ReadOptions) -> Iterator[Unread]:
     with _open(source) as stream:
         for position, line in enumerate(stream, 1):
             if line.strip():
-                yield _json_record(position, line.rstrip(b"\r\n"), options.text_field)
+                make = partial(_json_record, position, line.rstrip(b"\r\n"), options.text_field)
+                yield Unread(position, len(line), make)
 
 
 def _json_record(position: int, raw: bytes, text_field: str) -> Record | Rejected:
@@ -130,16 +145,17 @@ def _json_record(position: int, raw: bytes, text_field: str) -> Record | Rejecte
     return field_record(position, value, text_field)
 
 
-def _read_table(source: Source, options: ReadOptions) -> Iterator[Record | Rejected]:
+def _read_table(source: Source, options: ReadOptions) -> Iterator[Unread]:
     with _open(source) as stream:
         reader = table_reader(stream, tabs=source.kind == "tsv")
         header = next(reader, None)
         columns = _unique(header) if isinstance(header, list) else []
         for position, row in table_rows(reader):
             if isinstance(row, csv.Error):
-                yield reject(position, "S524", reason=row)
+                yield Unread(position, 0, partial(reject, position, "S524", reason=row))
             elif row:
-                yield _row_record(position, row, columns, options.text_field)
+                make = partial(_row_record, position, row, columns, options.text_field)
+                yield Unread(position, sum(map(len, row)), make)
 
 
 def _unique(names: list[str]) -> list[str]:

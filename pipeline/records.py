@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..corpora.strict_parsing import SURROGATE
 from ..errors import Errors
@@ -54,6 +55,19 @@ class Rejected:
     code: str
     reason: str
     raw: Any = None
+
+
+class Unread(NamedTuple):
+    """An item of the input that nobody has looked into.
+
+    position (int): Line or row in its source, from 1.
+    size (int): About its bytes; 0 when that is not known.
+    make (Callable): Makes the record, or says why there is none.
+    """
+
+    position: int
+    size: int
+    make: Callable[[], Record | Rejected]
 
 
 def reject(position: int, code: str, raw: Any = None, **values: Any) -> Rejected:

@@ -1,273 +1,260 @@
-"""One run over a corpus, unit by unit.
+"""One run over a corpus: planned, worked off shard by shard, merged, and summed up.
 
-The unit of work is one source: a file, a split, standard input. It is committed when all of it is written: the
-output takes its name, and what was rejected in it is kept. A run that stops leaves what it has committed.
+Everything that is finished is on disk before anybody relies on it, so a run may end at any point and be gone on with.
 """
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 import warnings
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..errors import SamarkandWarning, Warnings, first_line
-from .batches import LocalAnnotator, Outcome
-from .encoders import Encoded
-from .files import write_aside, write_errors
+from ..errors import Errors, SamarkandWarning, Warnings, first_line
+from .counts import Counts
+from .files import QUARANTINE, SUMMARY
+from .identity import fingerprint
 from .loading import PipelineSpec
-from .progress import ProgressBar
-from .quarantine import Quarantine
-from .readers import arrow_schema, read_source
-from .records import ReadOptions, Record, Rejected
-from .sources import Source
-from .workers import PoolAnnotator
-from .writers import FORMATS, Writer, make_encoder
+from .merge import Merger
+from .plan import Plan, Shard, make_plan, refuse_changes
+from .progress import Progress
+from .run_options import RunOptions, cores, refuse_existing
+from .shard_work import ShardOptions
+from .sources import STDIN, Source, UsageError
+from .spool import spooled
+from .state import RunState, read_json, write_json
+from .worker import WorkerOptions
+from .workers import LocalAnnotator, Supervisor
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
-QUARANTINE = "quarantine.jsonl"
-SUMMARY = "run.json"
-# Characters of text that close a batch before it has its number of documents.
-BATCH_CHARACTERS = 1_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """What `samarkand.pipeline.annotate.annotate` was asked for; see there."""
-
-    inputs: list[str]
-    output: str
-    output_format: str
-    text_field: str
-    txt_unit: str
-    spans_key: str | None
-    code: str | None
-    n_process: int
-    batch_size: int
-    gpu_id: int
-    limit: int | None
-    force: bool
-
-    @property
-    def reading(self) -> ReadOptions:
-        """What concerns the readers."""
-        return ReadOptions(self.text_field, self.txt_unit)
-
-
-@dataclass
-class Counts:
-    """What was done.
-
-    documents (int): Documents written.
-    tokens (int): Their tokens.
-    entities (int): Their entities in `doc.ents`.
-    spans (int): Their spans in the groups of `doc.spans`.
-    unwritten (int): Annotations that the output format cannot hold.
-    rejected (Counter[str]): Records in quarantine, by code.
-    """
-
-    documents: int = 0
-    tokens: int = 0
-    entities: int = 0
-    spans: int = 0
-    unwritten: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-
-    def add(self, outcome: Outcome) -> None:
-        """Count one record.
-
-        outcome (Encoded | Rejected): What became of it.
-        """
-        if isinstance(outcome, Rejected):
-            self.rejected[outcome.code] += 1
-            return
-        self.documents += 1
-        self.tokens += outcome.tokens
-        self.entities += outcome.entities
-        self.spans += outcome.spans
-        self.unwritten += outcome.unwritten
-
-    def __add__(self, other: Counts) -> Counts:
-        mine, theirs = vars(self), vars(other)
-        return Counts(**{name: mine[name] + theirs[name] for name in mine})
-
-    def as_dict(self) -> dict[str, Any]:
-        """The counts as a summary shows them.
-
-        RETURNS (dict): "quarantined" is the number of records, "reasons" the same by code.
-        """
-        counts = dict(vars(self))
-        reasons = dict(sorted(counts.pop("rejected").items()))
-        return {**counts, "quarantined": sum(reasons.values()), "reasons": reasons}
-
 
 class Run:
-    """Annotates units of work one after another, and says what became of them.
+    """Annotates inputs, and says what became of them.
 
     options (RunOptions): What was asked for.
-    bar (ProgressBar): Where to show the progress.
+    pipeline (Language | PipelineSpec): The pipeline, or how to load it.
+    progress (Progress): Where to show the progress.
     """
 
-    def __init__(self, options: RunOptions, bar: ProgressBar) -> None:
-        self._options = options
-        self._bar = bar
+    def __init__(self, options: RunOptions, pipeline: Language | PipelineSpec, progress: Progress) -> None:
+        self._options, self._pipeline, self._progress = options, pipeline, progress
         self._output = Path(options.output)
-        self._quarantine = Quarantine(self._output / QUARANTINE)
-        self._counts = Counts()
-        self._files: list[dict[str, Any]] = []
-        self._pipeline: dict[str, Any] = {}
-        self._started = self._loaded = time.perf_counter()
+        self._state = RunState(self._output)
+        self._facts: dict[str, Any] = {}
+        self._seconds: dict[str, float] = {}
+        self._stamps: dict[str, tuple[int, int]] = {}
+        self._finished = Counts()
+        self._deaths = self._recycled = self._resumed = 0
 
-    def execute(self, units: list[tuple[Source, Path]], pipeline: Language | PipelineSpec) -> dict[str, Any]:
-        """Annotate the units.
+    def execute(self, sources: list[Source], targets: list[str]) -> dict[str, Any]:
+        """Annotate the inputs.
 
-        units (list[tuple[Source, Path]]): Sources, and where the output of each goes.
-        pipeline (Language | PipelineSpec): The pipeline, or how to load it.
+        sources (list[Source]): The inputs.
+        targets (list[str]): Path of the output of each, below the output folder.
         RETURNS (dict): The summary.
+        RAISES (UsageError): S504, S540 to S542, S545, before anything is changed.
         """
-        try:
-            with self._annotator(pipeline) as annotator:
-                self._loaded = time.perf_counter()
-                name = pipeline.model if isinstance(pipeline, PipelineSpec) else ""
-                self._pipeline = {"model": name, **annotator.meta}
-                for source, target in units:
-                    if self._left() != 0:
-                        self._annotate(source, target, annotator)
-            self._quarantine.commit()
-            summary = self._summary("complete")
-            self._write_summary(summary)
-        except BaseException as error:
-            self._stop(error)
-            raise
-        self._warn_unwritten()
+        self._refuse(targets)
+        about = {
+            "options": self._options.decisive,
+            "pipeline": {"fingerprint": fingerprint(self._pipeline)},
+            "versions": {"samarkand": __version__, **_spacy_version()},
+        }
+        existed = self._output.exists()
+        with self._state.locked():
+            try:
+                summary = self._complete(sources, targets, about) or self._annotate(sources, targets, about)
+            finally:
+                if not self._state.plan.exists():
+                    self._state.clear()
+                    if not existed:
+                        with suppress(OSError):  # there is something in it
+                            self._output.rmdir()
+        self._warn_unwritten(summary)
         return summary
 
-    def _annotator(self, pipeline: Language | PipelineSpec) -> LocalAnnotator | PoolAnnotator:
-        encode = make_encoder(self._options.output_format, self._options.spans_key)
-        if self._options.n_process > 1:
-            return PoolAnnotator(pipeline, encode, self._options.n_process)
-        return LocalAnnotator(pipeline.load() if isinstance(pipeline, PipelineSpec) else pipeline, encode)
+    def _annotate(self, sources: list[Source], targets: list[str], about: dict[str, Any]) -> dict[str, Any]:
+        began = time.perf_counter()
+        begun = self._begun(sources, targets, about)
+        with self._annotator() as annotator:
+            # Workers load while the input is looked through.
+            plan = begun or self._new_plan(sources, targets, about)
+            planned = time.perf_counter()
+            name = self._pipeline.model if isinstance(self._pipeline, PipelineSpec) else ""
+            self._facts = {"model": name, **about["pipeline"], **annotator.meta}
+            if begun is None:
+                plan.save(self._state.plan)
+            loaded = time.perf_counter()
+            self._seconds |= {"planning_seconds": planned - began, "loading_seconds": loaded - planned}
+            try:
+                merger = Merger(self._state, plan, self._options)
+                self._work(plan, merger, annotator)
+                self._seconds["seconds"] = time.perf_counter() - loaded
+                files = self._merge(plan, merger)
+                summary = self._summary("complete", plan, files)
+                write_json(self._output / SUMMARY, summary, self._state.folder)
+            except BaseException as error:
+                self._stop(error, plan)
+                raise
+        self._state.clear()
+        self._progress.tell("complete", **self._finished.as_dict())
+        return summary
 
-    def _annotate(self, source: Source, target: Path, annotator: LocalAnnotator | PoolAnnotator) -> None:
-        """Annotate one unit and commit it."""
-        output_format = FORMATS[self._options.output_format]
-        schema = arrow_schema(source, self._options.reading) if output_format.columns else None
-        counts = Counts()
-        with write_aside(target) as file:
-            writer = output_format.writer(file, schema)
-            for outcomes in self._outcomes(source, annotator):
-                self._write(source, target, writer, outcomes, counts)
-                self._show(source, self._counts + counts)
-            with write_errors(target):
-                writer.close()
-        self._quarantine.keep()
-        self._counts += counts
-        place = target.relative_to(self._output).as_posix()
-        self._files.append({"input": str(source), "output": place, **counts.as_dict()})
+    def _refuse(self, targets: list[str]) -> None:
+        """Refuse what would replace something, as far as that can be told at once."""
+        unfinished = self._state.plan.exists()
+        if self._options.resume and (unfinished or (self._output / SUMMARY).exists()):
+            return
+        if self._options.force:
+            return
+        if unfinished:
+            raise UsageError(Errors.S540.format(output=self._output))
+        refuse_existing([self._output / name for name in (*targets, QUARANTINE, SUMMARY)])
 
-    def _write(self, source: Source, target: Path, writer: Writer, outcomes: list[Outcome], counts: Counts) -> None:
-        for outcome in outcomes:
-            counts.add(outcome)
-            if isinstance(outcome, Rejected):
-                self._quarantine.add(source, outcome)
-        with write_errors(target):
-            for outcome in outcomes:
-                if isinstance(outcome, Encoded):
-                    writer.write(outcome.payload)
+    def _annotator(self) -> LocalAnnotator | Supervisor:
+        options, count = self._options, self._options.n_process
+        shard_options = ShardOptions(
+            output=options.output,
+            reading=options.reading,
+            output_format=options.output_format,
+            compression=options.compression,
+            spans_key=options.spans_key,
+            batch_size=options.batch_size,
+            timeout=options.timeout,
+        )
+        if count == 0:
+            nlp = self._pipeline.load() if isinstance(self._pipeline, PipelineSpec) else self._pipeline
+            return LocalAnnotator(nlp, shard_options, self._tell)
+        threads, memory = max(1, cores() // count), options.memory
+        # A GPU takes one process.
+        gpus = range(options.gpu_id, options.gpu_id + count) if options.gpu_id >= 0 else [-1] * count
+        workers = [WorkerOptions(threads=threads, gpu_id=gpu, memory=memory) for gpu in gpus]
+        return Supervisor(self._pipeline, shard_options, workers, self._tell)
 
-    def _show(self, source: Source, counts: Counts) -> None:
-        seconds = time.perf_counter() - self._loaded
-        self._bar.update(str(source), counts.documents, counts.tokens, seconds)
-
-    def _outcomes(self, source: Source, annotator: LocalAnnotator | PoolAnnotator) -> Iterator[list[Outcome]]:
-        """What became of the records of a source, batch by batch, in their order."""
-        items = islice(read_source(source, self._options.reading), self._left())
-        # What is rejected when it is read waits here for its turn: no annotator has to see it.
-        read: deque[list[Record | Rejected]] = deque()
-        for annotated in annotator.map(_records(batched(items, self._options.batch_size), read), source):
-            results = iter(annotated)
-            yield [item if isinstance(item, Rejected) else next(results) for item in read.popleft()]
-
-    def _left(self) -> int | None:
-        """Records that may still be read."""
-        if self._options.limit is None:
+    def _complete(self, sources: list[Source], targets: list[str], about: dict[str, Any]) -> dict[str, Any] | None:
+        """The summary of a run that has nothing left to do."""
+        if not self._options.resume or self._state.plan.exists():
             return None
-        return self._options.limit - self._counts.documents - self._counts.rejected.total()
+        summary = read_json(self._output / SUMMARY)
+        if summary is None or summary.get("status") != "complete" or "inputs" not in summary:
+            refuse_existing([self._output / name for name in (*targets, QUARANTINE, SUMMARY)])
+            return None
+        # Standard input is gone by now, and cannot be compared.
+        there = [(source, name) for source, name in zip(sources, targets) if source.path != STDIN]
+        refuse_changes(
+            summary["about"],
+            [told for told in summary["inputs"] if told["input"] != STDIN],
+            [(source, str(source)) for source, _ in there],
+            [name for _, name in there],
+            about,
+        )
+        for file in summary["files"]:
+            path = self._output / file["output"]
+            if not path.is_file() or path.stat().st_size != file["bytes"]:
+                raise UsageError(Errors.S541.format(reasons=f"the output {path} is not what was written"))
+        return summary
 
-    def _summary(self, status: str) -> dict[str, Any]:
-        now = time.perf_counter()
+    def _begun(self, sources: list[Source], targets: list[str], about: dict[str, Any]) -> Plan | None:
+        """The plan to go on with."""
+        if not (self._options.resume and self._state.plan.exists()):
+            return None
+        plan = Plan.load(self._state.plan)
+        self._stamps = refuse_changes(plan.about, plan.inputs(), self._readable(sources), targets, about)
+        return plan
+
+    def _new_plan(self, sources: list[Source], targets: list[str], about: dict[str, Any]) -> Plan:
+        # What is left of a run that had no plan yet, or is not wanted any more.
+        self._state.forget()
+        return make_plan(self._readable(sources), targets, self._options, about)
+
+    def _readable(self, sources: list[Source]) -> list[tuple[Source, str]]:
+        limit = self._options.limit if self._options.txt_unit == "line" else None
+        return [(spooled(source, self._state.spool, limit=limit), str(source)) for source in sources]
+
+    def _work(self, plan: Plan, merger: Merger, annotator: LocalAnnotator | Supervisor) -> None:
+        waiting, done = self._unfinished(plan, merger)
+        self._resumed, self._finished = done.records, done
+        self._progress.begin(plan.records, done)
+        for mark in annotator.run((shard, plan.digest) for shard in waiting):
+            self._finished += Counts.from_dict(mark)
+            self._progress.tell("shard", shard=mark["shard"], seconds=mark["seconds"], attempts=mark["attempts"])
+
+    def _unfinished(self, plan: Plan, merger: Merger) -> tuple[list[Shard], Counts]:
+        """The shards that are left to do, and what the others came to."""
+        waiting: list[Shard] = []
+        done, damaged = Counts(), 0
+        for number, unit in enumerate(plan.units):
+            merged = merger.done(number)
+            if merged is not None:
+                done += Counts.from_dict(merged)
+                continue
+            for shard in unit.shards(number):
+                mark = self._state.finished(shard.id, plan.digest, verify=True)
+                if mark is not None:
+                    done += Counts.from_dict(mark)
+                    continue
+                damaged += self._state.mark(shard.id).exists()
+                self._state.discard(shard.id)
+                waiting.append(replace(shard, stamp=self._stamps.get(shard.shown, shard.stamp)))
+        if damaged:
+            warnings.warn(Warnings.SW503.format(n=damaged), SamarkandWarning, stacklevel=2)
+        return waiting, done
+
+    def _merge(self, plan: Plan, merger: Merger) -> list[dict[str, Any]]:
+        began = time.perf_counter()
+        files = []
+        for number, unit in enumerate(plan.units):
+            self._progress.tell("merge", output=unit.target)
+            mark = {name: value for name, value in merger.merge(number).items() if name != "plan"}
+            files.append({"input": unit.shown, "output": unit.target, **mark})
+        self._facts["quarantine"] = merger.quarantine()
+        self._seconds["merging_seconds"] = time.perf_counter() - began
+        return files
+
+    def _tell(self, event: str, **facts: Any) -> None:
+        self._deaths += event == "death"
+        self._recycled += event == "recycled"
+        self._progress.tell(event, **facts)
+
+    def _summary(self, status: str, plan: Plan, files: list[dict[str, Any]]) -> dict[str, Any]:
+        facts = dict(self._facts)
+        quarantine = facts.pop("quarantine", None)
         return {
             "status": status,
-            **self._counts.as_dict(),
-            "seconds": round(now - self._loaded, 3),
-            "loading_seconds": round(self._loaded - self._started, 3),
-            "pipeline": self._pipeline,
+            **self._finished.as_dict(),
+            "records": plan.records,
+            "resumed_records": self._resumed,
+            "deaths": self._deaths,
+            "recycled": self._recycled,
+            **{name: round(value, 3) for name, value in self._seconds.items()},
+            "pipeline": facts,
             "options": asdict(self._options),
             "versions": {"samarkand": __version__, "python": platform.python_version(), **_spacy_version()},
-            "files": self._files,
+            "about": plan.about,
+            "inputs": plan.inputs(),
+            "files": files,
+            "quarantine": quarantine,
         }
 
-    def _write_summary(self, summary: dict[str, Any]) -> None:
-        path = self._output / SUMMARY
-        with write_aside(path) as file, write_errors(path):
-            file.write(json.dumps(summary, ensure_ascii=False, indent=2).encode() + b"\n")
-
-    def _stop(self, error: BaseException) -> None:
-        """Leave a true account of the units that were committed, or nothing when there are none."""
-        if not self._files:
-            self._quarantine.discard()
-            return
+    def _stop(self, error: BaseException, plan: Plan) -> None:
+        """Leave a true account of what is finished."""
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        # The first error is the one to report, and a full disk makes these fail too.
+        # The first error is the one to report, and a full disk makes this fail too.
         with suppress(OSError):
-            self._quarantine.commit()
-            self._write_summary({**self._summary(status), "error": first_line(error)})
+            summary = {**self._summary(status, plan, []), "error": first_line(error)}
+            write_json(self._output / SUMMARY, summary, self._state.folder)
 
-    def _warn_unwritten(self) -> None:
-        if self._counts.unwritten:
+    def _warn_unwritten(self, summary: dict[str, Any]) -> None:
+        if summary["unwritten"]:
             layer = f"doc.spans[{self._options.spans_key!r}]" if self._options.spans_key else "doc.ents"
-            message = Warnings.SW502.format(n=self._counts.unwritten, layer=layer)
+            message = Warnings.SW502.format(n=summary["unwritten"], layer=layer)
             warnings.warn(message, SamarkandWarning, stacklevel=2)
-
-
-def batched(
-    items: Iterable[Record | Rejected], size: int, characters: int = BATCH_CHARACTERS
-) -> Iterator[list[Record | Rejected]]:
-    """Cut a stream into batches that are bounded in number and in text.
-
-    items (Iterable[Record | Rejected]): The stream.
-    size (int): Most items of a batch.
-    characters (int): Characters of text after which a batch is closed.
-    YIELDS (list[Record | Rejected]): The batches.
-    """
-    batch: list[Record | Rejected] = []
-    length = 0
-    for item in items:
-        batch.append(item)
-        length += len(item.text) if isinstance(item, Record) else 0
-        if len(batch) >= size or length >= characters:
-            yield batch
-            batch, length = [], 0
-    if batch:
-        yield batch
-
-
-def _records(
-    batches: Iterable[list[Record | Rejected]], read: deque[list[Record | Rejected]]
-) -> Iterator[list[Record]]:
-    for batch in batches:
-        read.append(batch)
-        yield [item for item in batch if isinstance(item, Record)]
 
 
 def _spacy_version() -> dict[str, str]:

@@ -1,212 +1,312 @@
-"""Annotating batches of records in worker processes."""
+"""Annotating shards: in this process, or in supervised worker processes."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from ..errors import Errors, first_line
-from .batches import Outcome, annotate_batch, pipeline_meta
-from .encoders import Encoder
+from ..errors import Errors
+from .batches import pipeline_meta
+from .counts import Counts
+from .ledger import Ledger
 from .loading import PipelineSpec
-from .records import Record
-from .sources import Source
+from .plan import Shard
+from .shard_work import ShardAnnotator, ShardOptions
+from .state import RunState
+from .worker import FAILURES, FULL, WorkerOptions, memory_of, packed, work
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
     from spacy.language import Language
 
-# Batches that may be finished but wait for an earlier one, for each worker.
-WINDOW = 4
+# Seconds between looks at time and memory; an answer or a death is seen at once.
+TICK = 0.2
 # Seconds that a worker gets to end by itself.
 GRACE = 5.0
+# Seconds that a worker may be silent while it loads, reads or writes.
+PATIENCE = 3600.0
+# Deaths in a row before the first shard, or of one shard outside its batches, that end the run.
+TRIES = 3
+# Threads of the libraries that compute are counted when they are loaded.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+Jobs = Iterable[tuple[Shard, str]]
+# Called with the name of an event and its facts.
+Tell = Callable[..., None]
 
 
-@dataclass(frozen=True)
-class _Worker:
-    process: SpawnProcess
-    connection: Connection
+class LocalAnnotator:
+    """Annotates in this process, which a bad document can take down.
 
-
-class PoolAnnotator:
-    """Annotates in spawned worker processes, each with its own copy of the pipeline.
-
-    A worker gets a batch only when it waits for one, so that neither side can block the other, and a worker that
-    dies is seen at once.
-
-    pipeline (Language | PipelineSpec): The pipeline, or how a worker loads it.
-    encode (Encoder): What is kept of a document; it has to be picklable.
-    n_process (int): Number of workers.
-    RAISES (ValueError): S514 when the pipeline cannot be sent, or what a worker says when it cannot load it.
-    RAISES (RuntimeError): S510 when a worker dies before it is ready.
+    nlp (Language): The pipeline.
+    options (ShardOptions): What to do.
+    tell (Callable): Told of progress.
     """
 
-    def __init__(self, pipeline: Language | PipelineSpec, encode: Encoder, n_process: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        payload = pipeline if isinstance(pipeline, PipelineSpec) else _pickled(pipeline)
-        self._workers: list[_Worker] = []
-        try:
-            for _ in range(n_process):
-                ours, theirs = context.Pipe()
-                arguments = (theirs, payload, encode, n_process)
-                process = context.Process(target=_work, args=arguments, daemon=True)
-                process.start()
-                theirs.close()
-                self._workers.append(_Worker(process, ours))
-            greetings = [self._greeting(worker) for worker in self._workers]
-            self.meta = greetings[0]
-        except BaseException:
-            self._end(force=True)
-            raise
+    def __init__(self, nlp: Language, options: ShardOptions, tell: Tell) -> None:
+        self._annotate = ShardAnnotator(nlp, options, lambda counts: tell("progress", counts=counts))
+        self.meta = pipeline_meta(nlp)
 
-    def __enter__(self) -> PoolAnnotator:
+    def __enter__(self) -> LocalAnnotator:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing to end."""
+
+    def run(self, jobs: Jobs) -> Iterator[dict[str, Any]]:
+        """Annotate shards.
+
+        jobs (Iterable[tuple[Shard, str]]): The shards, with the digest of their plan.
+        YIELDS (dict): The mark of each.
+        """
+        for job in jobs:
+            yield self._annotate(*job)
+
+
+@dataclass
+class _Worker:
+    """A place for a process; the process in it may be replaced."""
+
+    options: WorkerOptions
+    process: SpawnProcess
+    connection: Connection
+    ready: bool = False
+    job: tuple[Shard, str] | None = None
+    shards: int = 0
+    heard: float = field(default_factory=time.monotonic)
+    done: Counts = field(default_factory=Counts)
+
+
+class Supervisor:
+    """Annotates in spawned worker processes, each with its own copy of the pipeline.
+
+    A worker gets a shard only when it waits for one. One that dies, takes too long or too much memory is replaced, and
+    its shard is tried again; the ledger of the shard sees to it that this ends. One that has grown is replaced between
+    two shards.
+
+    pipeline (Language | PipelineSpec): The pipeline, or how a worker loads it.
+    options (ShardOptions): What to do.
+    workers (list[WorkerOptions]): Each worker.
+    tell (Callable): Told of progress, deaths and replacements.
+    RAISES (ValueError): S514 when the pipeline cannot be sent.
+    """
+
+    def __init__(
+        self, pipeline: Language | PipelineSpec, options: ShardOptions, workers: list[WorkerOptions], tell: Tell
+    ) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._payload = pipeline if isinstance(pipeline, PipelineSpec) else packed(pipeline)
+        self._options = options
+        self._state = RunState(Path(options.output))
+        self._tell = tell
+        self._again: deque[tuple[Shard, str]] = deque()
+        self._deaths: Counter[str] = Counter()
+        self._meta: dict[str, Any] | None = None
+        self._workers: list[_Worker] = []
+        for mine in workers:
+            self._workers.append(self._spawn(mine))
+
+    def __enter__(self) -> Supervisor:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self._end(force=kind is not None)
 
-    def map(self, batches: Iterable[list[Record]], source: Source) -> Iterator[list[Outcome]]:
-        """Annotate batches of one source.
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the pipeline is; waits until a worker has loaded it.
 
-        batches (Iterable[list[Record]]): The batches; only a few are read ahead.
-        source (Source): Where they come from.
-        YIELDS (list[Encoded | Rejected]): The outcomes of each batch, in the order of the batches.
-        RAISES (RuntimeError): S509 when a worker dies.
+        RAISES (ValueError | OSError): What a worker says when it cannot load it.
+        RAISES (RuntimeError): S510 when workers die before they are ready.
         """
-        waiting = enumerate(batches)
-        idle = list(self._workers)
-        running: dict[_Worker, tuple[int, list[Record]]] = {}
-        done: dict[int, list[Outcome]] = {}
-        following, more = 0, True
-        while more or running or done:
-            while more and idle and len(running) + len(done) < WINDOW * len(self._workers):
-                job = next(waiting, None)
-                if job is None:
-                    more = False
-                    break
-                index, batch = job
-                if not batch:  # every record of it was rejected when it was read
-                    done[index] = []
+        while self._meta is None:
+            for _ in self._heard():
+                pass
+        return self._meta
+
+    def run(self, jobs: Jobs) -> Iterator[dict[str, Any]]:
+        """Annotate shards.
+
+        jobs (Iterable[tuple[Shard, str]]): The shards, with the digest of their plan; only as many are taken as there
+            are workers.
+        YIELDS (dict): The mark of each, as they are finished.
+        RAISES (OSError): What ends the work of a worker: S511, S512, S543.
+        RAISES (RuntimeError): S509 when workers die of a shard outside its batches, S510 before they are ready.
+        """
+        waiting = iter(jobs)
+        more = True
+        while True:
+            for worker in self._workers:
+                if worker.ready and worker.job is None:
+                    job = self._again.popleft() if self._again else next(waiting, None)
+                    more = more and job is not None
+                    if job is not None:
+                        self._give(worker, job)
+            if not more and not self._again and all(worker.job is None for worker in self._workers):
+                return
+            yield from self._heard()
+
+    def _give(self, worker: _Worker, job: tuple[Shard, str]) -> None:
+        worker.job, worker.heard, worker.done = job, time.monotonic(), Counts()
+        # One that has died meanwhile is found so by the next look at it.
+        with suppress(OSError):
+            worker.connection.send(job)
+
+    def _heard(self) -> Iterator[dict[str, Any]]:
+        """Wait for news for a moment, then look after each worker."""
+        ready = wait([w.connection for w in self._workers] + [w.process.sentinel for w in self._workers], TICK)
+        for place, worker in enumerate(self._workers):
+            if worker.connection in ready or worker.process.sentinel in ready:
+                # What a worker has said before it died still counts.
+                for message in _messages(worker.connection):
+                    yield from self._message(worker, *message)
+                if worker.process.sentinel in ready:
+                    self._bury(place, worker, *_cause(worker.process))
                     continue
-                worker = idle.pop()
-                running[worker] = job
-                self._send(worker, batch, source)
-            if following in done:
-                yield done.pop(following)
-                following += 1
-            elif running:
-                for worker, outcomes in self._finished(running, source):
-                    done[running.pop(worker)[0]] = outcomes
-                    idle.append(worker)
+            self._watch(place, worker)
 
-    def _send(self, worker: _Worker, batch: list[Record], source: Source) -> None:
-        try:
-            worker.connection.send(batch)
-        except OSError as error:
-            raise _death(worker, batch, source) from error
+    def _message(self, worker: _Worker, kind: str, *content: Any) -> Iterator[dict[str, Any]]:
+        worker.heard = time.monotonic()
+        if kind == "ready":
+            worker.ready, self._meta = True, content[0]
+            self._deaths[""] = 0
+        elif kind == "failed":
+            raise FAILURES[content[0]](content[1])
+        elif kind == "progress":
+            worker.done += content[0]
+            self._tell("progress", counts=content[0])
+        else:
+            worker.job = None
+            worker.shards += 1
+            yield content[0]
 
-    def _finished(
-        self, running: dict[_Worker, tuple[int, list[Record]]], source: Source
-    ) -> Iterator[tuple[_Worker, list[Outcome]]]:
-        """Wait until a worker has an answer or is dead."""
-        ready = wait([w.connection for w in running] + [w.process.sentinel for w in running])
-        for worker in list(running):
-            if worker.connection not in ready and worker.process.sentinel not in ready:
-                continue
-            try:
-                # A worker that answered and died since has still answered.
-                if not worker.connection.poll():
-                    raise EOFError
-                outcomes = worker.connection.recv()
-            except (EOFError, OSError) as error:
-                raise _death(worker, running[worker][1], source) from error
-            yield worker, outcomes
+    def _watch(self, place: int, worker: _Worker) -> None:
+        """Put an end to what goes on for too long or takes too much memory."""
+        limit = worker.options.memory
+        used = memory_of(worker.process.pid) if limit is not None else 0
+        if worker.job is None:
+            if worker.shards and limit is not None and used > FULL * limit:
+                self._tell("recycled", process=worker.process.pid, bytes=used)
+                with suppress(OSError):
+                    worker.connection.send(None)
+                _stop(worker)
+                self._workers[place] = self._spawn(worker.options)
+            elif not worker.ready and time.monotonic() - worker.heard > PATIENCE:
+                self._kill(place, worker, "timeout", "S532")
+            return
+        if limit is not None and used > limit:
+            self._kill(place, worker, "memory", "S533")
+        elif time.monotonic() - worker.heard > self._options.timeout:
+            unit = Ledger(self._state.ledger(worker.job[0].id)).unit
+            if _annotating(unit) or time.monotonic() - worker.heard > max(PATIENCE, self._options.timeout):
+                self._kill(place, worker, "timeout", "S532")
 
-    def _greeting(self, worker: _Worker) -> dict[str, Any]:
-        wait([worker.connection, worker.process.sentinel])
-        try:
-            if not worker.connection.poll():
-                raise EOFError
-            meta, failure = worker.connection.recv()
-        except (EOFError, OSError) as error:
-            worker.process.join(GRACE)
-            raise RuntimeError(Errors.S510.format(code=worker.process.exitcode)) from error
-        if failure:
-            raise ValueError(failure)
-        return cast("dict[str, Any]", meta)
+    def _kill(self, place: int, worker: _Worker, cause: str, code: str) -> None:
+        worker.process.kill()
+        worker.process.join()
+        self._bury(place, worker, cause, code)
+
+    def _bury(self, place: int, worker: _Worker, cause: str, code: str) -> None:
+        """Note a death, and put a new process in the place of the dead one."""
+        worker.connection.close()
+        where = ""
+        if worker.job is not None:
+            shard = worker.job[0]
+            if not self._state.finished(shard.id, worker.job[1]):
+                ledger = Ledger(self._state.ledger(shard.id))
+                where = ledger.unit
+                ledger.death(cause, code)
+            self._tell("progress", counts=worker.done, undone=True)
+            self._again.append(worker.job)
+        about = worker.job[0].id if worker.job is not None else ""
+        self._tell("death", process=worker.process.pid, cause=cause, shard=about, work=where)
+        if not _annotating(where):
+            self._deaths[about] += 1
+            if self._deaths[about] >= TRIES:
+                raise self._give_up(worker, cause, where)
+        self._workers[place] = self._spawn(worker.options)
+
+    def _give_up(self, worker: _Worker, cause: str, where: str) -> RuntimeError:
+        if worker.job is None:
+            return RuntimeError(Errors.S510.format(cause=cause))
+        shard = worker.job[0]
+        place = f"records {shard.start + 1} to {shard.stop} of {shard.shown}"
+        return RuntimeError(Errors.S509.format(tries=TRIES, cause=cause, work=where or "starting on", place=place))
+
+    def _spawn(self, mine: WorkerOptions) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        arguments = (theirs, self._payload, self._options, mine)
+        process = self._context.Process(target=work, args=arguments, daemon=True)
+        with _few_threads(mine.threads):
+            process.start()
+        theirs.close()
+        return _Worker(mine, process, ours)
 
     def _end(self, *, force: bool) -> None:
         for worker in self._workers:
-            if force:
-                worker.process.terminate()
-            else:
-                # One that died since its last answer owes nothing.
-                with suppress(OSError):
+            # One that died since its last answer owes nothing, and one that still loads is not needed any more.
+            with suppress(OSError):
+                if force or not worker.ready:
+                    worker.process.terminate()
+                else:
                     worker.connection.send(None)
         for worker in self._workers:
-            worker.process.join(GRACE)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-            worker.connection.close()
+            _stop(worker)
+            if force and worker.job is not None:
+                with suppress(OSError):
+                    Ledger(self._state.ledger(worker.job[0].id)).stop()
 
 
-def _pickled(nlp: Language) -> bytes:
-    from spacy.tokens.underscore import Underscore
-
-    try:
-        return pickle.dumps((nlp, Underscore.get_state()))
-    except Exception as error:  # any component may refuse, each in its own way
-        raise ValueError(Errors.S514.format(reason=first_line(error))) from error
-
-
-def _death(worker: _Worker, batch: list[Record], source: Source) -> RuntimeError:
+def _stop(worker: _Worker) -> None:
     worker.process.join(GRACE)
-    place = f"{source}, {source.unit}s {batch[0].position} to {batch[-1].position}"
-    return RuntimeError(Errors.S509.format(code=worker.process.exitcode, place=place))
+    if worker.process.is_alive():
+        worker.process.kill()
+        worker.process.join()
+    worker.connection.close()
 
 
-def _work(connection: Connection, payload: bytes | PipelineSpec, encode: Encoder, n_process: int) -> None:
-    """Main function of a worker: load, say so, then answer batches until there are no more."""
-    # Ctrl-C reaches the whole process group; the parent decides what ends and how.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _share_cores(n_process)
+def _messages(connection: Connection) -> Iterator[tuple[Any, ...]]:
+    with suppress(EOFError, OSError):
+        while connection.poll():
+            yield connection.recv()
+
+
+def _annotating(unit: str) -> bool:
+    return unit.startswith(("batch", "record"))
+
+
+def _cause(process: SpawnProcess) -> tuple[str, str]:
+    """How a process died, and the code for a document that is guilty of it."""
+    process.join(GRACE)
+    code = process.exitcode
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            return signal.Signals(-code).name, "S531"
+    return f"exit code {code}", "S531"
+
+
+@contextmanager
+def _few_threads(threads: int) -> Iterator[None]:
+    """Let processes that start in the block count so many cores."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    asked = {name: int(value) for name, value in before.items() if value is not None and value.isdigit()}
+    os.environ.update({name: str(min(threads, asked.get(name, threads))) for name in THREADS})
     try:
-        nlp = payload.load() if isinstance(payload, PipelineSpec) else _unpickled(payload)
-    except (OSError, ValueError) as error:
-        connection.send((None, str(error)))
-        return
-    connection.send((pipeline_meta(nlp), None))
-    try:
-        while (batch := connection.recv()) is not None:
-            connection.send(annotate_batch(nlp, batch, encode))
-    except (EOFError, BrokenPipeError):
-        return  # the parent is gone
-
-
-def _unpickled(payload: bytes) -> Language:
-    from spacy.tokens.underscore import Underscore
-
-    try:
-        nlp, state = pickle.loads(payload)
-    except Exception as error:  # a function of the main module is not there, for one
-        raise ValueError(Errors.S514.format(reason=first_line(error))) from error
-    Underscore.load_state(state)
-    return cast("Language", nlp)
-
-
-def _share_cores(n_process: int) -> None:
-    """Keep the workers' thread pools from outnumbering the cores."""
-    import torch
-
-    share = max(1, (os.cpu_count() or 1) // n_process)
-    torch.set_num_threads(min(torch.get_num_threads(), share))
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -11,6 +11,9 @@ from .encoders import LINKS, Encoder, encode_conll, encode_docbin, encode_jsonl,
 
 if TYPE_CHECKING:
     import pyarrow
+
+    # The schema that an input declares, or the types of its other fields by name as `column_types` guesses them.
+    Columns = pyarrow.Schema | Mapping[str, str] | None
 
 # Rows of a Parquet row group, or the characters of text that end it earlier.
 GROUP_ROWS = 10_000
@@ -32,13 +35,13 @@ class Format:
 
     suffix (str): Ending of its files, with the dot.
     encoder (Encoder): Turns an annotated document into what the writer takes.
-    writer (Callable): Makes the writer, given a binary file and the schema of the input or None.
-    columns (bool): Whether the writer can use that schema.
+    writer (Callable): Makes the writer, given a binary file and what is known of the columns of the input.
+    columns (bool): Whether the writer can use the columns.
     """
 
     suffix: str
     encoder: Encoder
-    writer: Callable[[IO[bytes], pyarrow.Schema | None], Writer]
+    writer: Callable[[IO[bytes], Columns], Writer]
     columns: bool = False
 
 
@@ -46,10 +49,10 @@ class ByteWriter:
     """Appends blocks of bytes (JSONL, CoNLL).
 
     file (IO[bytes]): The file.
-    schema (None): Not used: each block says what it holds.
+    columns (None): Not used: each block says what it holds.
     """
 
-    def __init__(self, file: IO[bytes], schema: pyarrow.Schema | None = None) -> None:
+    def __init__(self, file: IO[bytes], columns: Columns = None) -> None:
         self.write = file.write
 
     def close(self) -> None:
@@ -60,10 +63,10 @@ class DocBinWriter:
     """Gathers documents in a DocBin, which the format keeps in memory until it is written.
 
     file (IO[bytes]): The file.
-    schema (None): Not used: a document has no columns.
+    columns (None): Not used: a document has no columns.
     """
 
-    def __init__(self, file: IO[bytes], schema: pyarrow.Schema | None = None) -> None:
+    def __init__(self, file: IO[bytes], columns: Columns = None) -> None:
         from spacy.tokens import DocBin
 
         self._file = file
@@ -81,16 +84,18 @@ class DocBinWriter:
 class ParquetWriter:
     """Writes rows in groups, with a column for each field whose type is known.
 
-    The types come from the input's schema, or from the first group of rows. A value that does not fit its
-    column, or that has none, goes as JSON to the column `other_fields`.
+    The types come from the input's schema, or were guessed; else they come from the first group of rows. A value that
+    does not fit its column, or that has none, goes as JSON to the column `other_fields`.
 
     file (IO[bytes]): The file.
-    schema (pyarrow.Schema | None): Columns of the input, if it declares them.
+    columns (pyarrow.Schema | Mapping[str, str] | None): Columns of the input, if they are known.
     """
 
-    def __init__(self, file: IO[bytes], schema: pyarrow.Schema | None = None) -> None:
+    def __init__(self, file: IO[bytes], columns: Columns = None) -> None:
+        guessed = isinstance(columns, Mapping)
         self._file = file
-        self._declared = schema
+        self._declared = None if guessed else columns
+        self._guessed = columns if guessed else None
         self._rows: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._characters = 0
         self._kinds: dict[str, type] = {}
@@ -111,7 +116,11 @@ class ParquetWriter:
         import pyarrow.parquet
 
         if self._writer is None:
-            if self._declared is None:
+            if self._guessed is not None:
+                self._kinds = {
+                    name: kind for name, told in self._guessed.items() for kind in TYPES if TYPES[kind] == told
+                }
+            elif self._declared is None:
                 self._kinds = _column_kinds([fields for fields, _ in self._rows])
             schema = _output_schema(self._declared, self._kinds)
             self._writer = pyarrow.parquet.ParquetWriter(self._file, schema, compression="zstd")
@@ -143,7 +152,16 @@ def _flat_span(span: dict[str, Any]) -> dict[str, Any]:
     return {**span, **told}
 
 
-def _column_kinds(rows: list[dict[str, Any]]) -> dict[str, type]:
+def column_types(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Guess the types of columns from some rows.
+
+    rows (Iterable[dict]): Fields beside the text.
+    RETURNS (dict[str, str]): Arrow types by name, of the fields whose values all share one.
+    """
+    return {name: TYPES[kind] for name, kind in _column_kinds(rows).items()}
+
+
+def _column_kinds(rows: Iterable[dict[str, Any]]) -> dict[str, type]:
     """The type of each field whose values all share one; whole numbers are at home among floats."""
     seen: dict[str, set[type]] = {}
     for row in rows:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy
 import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, Span
@@ -30,6 +32,21 @@ def picky(doc: Doc) -> Doc:
         os._exit(7)
     if "STOP" in doc.text:
         raise KeyboardInterrupt
+    return doc
+
+
+@Language.component("test_poison")
+def poison(doc: Doc) -> Doc:
+    """Take the process down at certain words, in every way that there is."""
+    if "EXIT" in doc.text:
+        os._exit(7)
+    if "CRASH" in doc.text:
+        ctypes.string_at(0)
+    if "HOG" in doc.text:
+        # Asked for and not touched: at most 6.25 GiB, should nothing refuse it.
+        doc.user_data["held"] = [numpy.empty(2**25, dtype=numpy.uint8) for _ in range(200)]
+    while "LOOP" in doc.text:
+        pass
     return doc
 
 

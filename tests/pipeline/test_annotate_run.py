@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +15,23 @@ from annotation_pipelines import files_in, make_nlp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samarkand.errors import SamarkandWarning
-from samarkand.pipeline import run as run_module
+from samarkand.pipeline import plan as plan_module
+from samarkand.pipeline import shard_work
 from samarkand.pipeline.annotate import annotate
-from samarkand.pipeline.batches import annotate_batch
+from samarkand.pipeline.batches import annotate_batch, batched, batches_by_length
 from samarkand.pipeline.encoders import Encoded, encode_jsonl
 from samarkand.pipeline.loading import PipelineSpec
-from samarkand.pipeline.records import Record, Rejected
-from samarkand.pipeline.run import batched
+from samarkand.pipeline.records import Record, Rejected, Unread
 from samarkand.pipeline.sources import UsageError
-from samarkand.pipeline.workers import PoolAnnotator
 
 
 def jsonl(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def visible(folder: Path) -> list[str]:
+    """Files of a folder without the state of a run."""
+    return [name for name in files_in(folder) if not name.startswith(".samarkand/")]
 
 
 def corpus(folder: Path, texts: list[str], name: str = "a.txt") -> Path:
@@ -39,7 +45,7 @@ TEXTS = [f"Ada number {n} in Cairo" if n % 3 else f"القاهرة {n} 中文" f
 
 def test_run_writes_outputs_and_summary(tmp_path):
     source = corpus(tmp_path / "in", TEXTS)
-    summary = annotate(source, tmp_path / "out", model=make_nlp("test_grouper"))
+    summary = annotate(source, tmp_path / "out", model=make_nlp("test_grouper"), shard_size=7)
     records = jsonl(tmp_path / "out" / "a.jsonl")
     assert [record["text"] for record in records] == TEXTS
     entities = sum(len(record["entities"]) for record in records)
@@ -48,7 +54,9 @@ def test_run_writes_outputs_and_summary(tmp_path):
     assert summary["spans"] == entities
     assert summary["tokens"] == sum(len(text.split()) for text in TEXTS)
     assert summary["pipeline"]["components"] == ["entity_ruler", "test_grouper"]
-    assert summary["files"][0]["input"] == str(source)
+    assert (summary["files"][0]["input"], summary["files"][0]["shards"]) == (str(source), 6)
+    content = (tmp_path / "out" / "a.jsonl").read_bytes()
+    assert summary["files"][0]["sha256"] == hashlib.sha256(content).hexdigest()
     assert json.loads((tmp_path / "out" / "run.json").read_bytes()) == summary
     assert files_in(tmp_path / "out") == ["a.jsonl", "run.json"]
 
@@ -111,7 +119,7 @@ def run_bad_corpus(tmp_path: Path, n_process: int, batch_size: int = 7) -> tuple
 
 
 def test_bad_records_cost_only_themselves(tmp_path):
-    output, summary = run_bad_corpus(tmp_path, 1)
+    output, summary = run_bad_corpus(tmp_path, 0)
     lost = {3, 4, 5, 17, 18, 20}
     assert [record["id"] for record in jsonl(output / "a.jsonl")] == [n for n in range(30) if n not in lost]
     assert [record["text"] for record in jsonl(output / "b.jsonl")] == ["Ada", "Cairo"]
@@ -135,17 +143,18 @@ def test_bad_records_cost_only_themselves(tmp_path):
 
 
 def test_document_that_the_format_cannot_hold(tmp_path):
-    output, summary = run_bad_corpus(tmp_path, 1, batch_size=8)
+    output, summary = run_bad_corpus(tmp_path, 0, batch_size=8)
     assert summary["reasons"]["S530"] == 1
     assert jsonl(output / "quarantine.jsonl")[-2]["raw"] == {"id": 29, "text": "UNTIDY"}
 
 
 def test_two_processes_write_the_same(tmp_path):
-    one, summary_one = run_bad_corpus(tmp_path, 1)
+    one, summary_one = run_bad_corpus(tmp_path, 0)
     two, summary_two = run_bad_corpus(tmp_path, 2)
     for name in ("a.jsonl", "b.jsonl", "quarantine.jsonl"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
-    assert summary_one["files"] == summary_two["files"]
+    hashes = [[file["sha256"] for file in summary["files"]] for summary in (summary_one, summary_two)]
+    assert hashes[0] == hashes[1]
     assert files_in(one) == files_in(two)
 
 
@@ -164,68 +173,35 @@ def test_long_rejected_record_is_cut(tmp_path):
     assert entry["raw_characters"] > 35_000
 
 
-def test_worker_that_dies_ends_the_run(tmp_path):
-    corpus(tmp_path / "in", ["Ada"] * 5, "a.txt")
-    corpus(tmp_path / "in", ["Ada"] * 20 + ["DEATH"] + ["Ada"] * 20, "b.txt")
-    with pytest.raises(RuntimeError, match=r"\[S509\] .*exit code 7.*b.txt, lines 19 to 24") as caught:
-        annotate(tmp_path / "in", tmp_path / "out", model=make_nlp("test_picky"), n_process=2, batch_size=6)
-    assert "\n" not in str(caught.value)
-    assert files_in(tmp_path / "out") == ["a.jsonl", "run.json"]
-    summary = json.loads((tmp_path / "out" / "run.json").read_bytes())
-    assert (summary["status"], summary["documents"]) == ("failed", 5)
-    assert "S509" in summary["error"]
-
-
-def test_worker_that_cannot_load(tmp_path):
-    with pytest.raises(ValueError, match=r"^\[S508\] Cannot load the pipeline"):
-        PoolAnnotator(PipelineSpec(str(tmp_path)), encode_jsonl, 1)
-
-
-@pytest.mark.slow
-def test_worker_that_dies_before_it_is_ready(tmp_path):
-    (tmp_path / "code.py").write_text("import os; os._exit(9)")
-    spec = PipelineSpec(str(tmp_path), code=str(tmp_path / "code.py"))
-    with pytest.raises(RuntimeError, match=r"\[S510\] A worker process died \(exit code 9\)"):
-        PoolAnnotator(spec, encode_jsonl, 1)
-
-
-def test_worker_that_dies_idle_does_not_spoil_a_finished_run():
-    with PoolAnnotator(make_nlp(), encode_jsonl, 1) as pool:
-        (worker,) = pool._workers
-        worker.process.kill()
-        worker.process.join()
-
-
 def test_pipeline_that_cannot_be_sent(tmp_path):
     nlp = make_nlp()
     nlp.tokenizer = lambda text: nlp.vocab
-    with pytest.raises(ValueError, match=r"\[S514\].*n_process=1"):
+    with pytest.raises(ValueError, match=r"\[S514\].*n_process=0"):
         annotate(corpus(tmp_path / "in", ["a"]), tmp_path / "out", model=nlp, n_process=2)
+    assert not (tmp_path / "out").exists()
 
 
-def test_interrupted_run_keeps_only_complete_files(tmp_path):
+def test_interrupted_run_is_gone_on_with(tmp_path):
     corpus(tmp_path / "in", ["Ada", "POISON"], "a.txt")
     corpus(tmp_path / "in", ["Ada"] * 50 + ["POISON"] * 3 + ["STOP"], "b.txt")
-    corpus(tmp_path / "in", ["Ada"], "c.txt")
+    stop = make_nlp("test_picky")
     with pytest.raises(KeyboardInterrupt):
-        annotate(tmp_path / "in", tmp_path / "out", model=make_nlp("test_picky"), batch_size=2)
-    assert files_in(tmp_path / "out") == ["a.jsonl", "quarantine.jsonl", "run.json"]
-    assert [Path(entry["file"]).name for entry in jsonl(tmp_path / "out" / "quarantine.jsonl")] == ["a.txt"]
+        annotate(tmp_path / "in", tmp_path / "out", model=stop, shard_size=10)
+    assert visible(tmp_path / "out") == ["run.json"]
     summary = json.loads((tmp_path / "out" / "run.json").read_bytes())
-    assert (summary["status"], summary["documents"], summary["quarantined"]) == ("interrupted", 1, 1)
-
-
-def test_run_that_fails_in_its_first_file_leaves_nothing(tmp_path):
-    source = corpus(tmp_path / "in", ["Ada", "POISON"] * 5 + ["STOP"])
+    assert (summary["status"], summary["documents"], summary["quarantined"]) == ("interrupted", 51, 1)
+    with pytest.raises(UsageError, match=r"\[S540\] A run in .*--resume"):
+        annotate(tmp_path / "in", tmp_path / "out", model=stop, shard_size=10)
     with pytest.raises(KeyboardInterrupt):
-        annotate(source, tmp_path / "out", model=make_nlp("test_picky"), batch_size=2)
-    assert files_in(tmp_path / "out") == []
+        annotate(tmp_path / "in", tmp_path / "out", model=stop, shard_size=10, resume=True)
+    summary = json.loads((tmp_path / "out" / "run.json").read_bytes())
+    assert (summary["resumed_records"], summary["documents"]) == (52, 51)
 
 
 @pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
 def test_full_disk_ends_the_run_with_one_line(tmp_path, monkeypatch, output_format):
     class FullDisk:
-        def __init__(self, file: object, schema: object) -> None: ...
+        def __init__(self, file: object, columns: object) -> None: ...
 
         def write(self, payload: object) -> None:
             raise OSError(28, "No space left on device")
@@ -233,14 +209,17 @@ def test_full_disk_ends_the_run_with_one_line(tmp_path, monkeypatch, output_form
         close = write
 
     source = corpus(tmp_path / "in", ["Ada", "POISON"])
-    writer = run_module.FORMATS[output_format]
-    monkeypatch.setitem(
-        run_module.FORMATS, output_format, type(writer)(writer.suffix, writer.encoder, FullDisk, writer.columns)
-    )
+    writer = shard_work.FORMATS[output_format]
+    full = type(writer)(writer.suffix, writer.encoder, FullDisk, writer.columns)
+    monkeypatch.setitem(shard_work.FORMATS, output_format, full)
     with pytest.raises(OSError, match=r"^\[S511\] Cannot write .*: No space left on device\.") as caught:
         annotate(source, tmp_path / "out", model=make_nlp("test_picky"), output_format=output_format)
     assert "\n" not in str(caught.value)
-    assert files_in(tmp_path / "out") == []
+    assert visible(tmp_path / "out") == ["run.json"]
+    monkeypatch.setitem(shard_work.FORMATS, output_format, writer)
+    summary = annotate(source, tmp_path / "out", model=make_nlp("test_picky"), output_format=output_format, resume=True)
+    assert (summary["documents"], summary["quarantined"]) == (1, 1)
+    assert len(files_in(tmp_path / "out")) == 3
 
 
 def test_output_is_not_replaced_unless_forced(tmp_path):
@@ -285,7 +264,12 @@ def test_limit_counts_records_over_all_files(tmp_path, limit):
 @pytest.mark.parametrize(
     ("options", "name"),
     [
-        ({"n_process": 0}, "n_process"),
+        ({"n_process": -2}, "n_process"),
+        ({"shard_size": 0}, "shard_size"),
+        ({"timeout": 0}, "timeout"),
+        ({"compression": "bz2"}, "compression"),
+        ({"compression": "gz", "output_format": "parquet"}, "compression"),
+        ({"force": True, "resume": True}, "force"),
         ({"batch_size": 0}, "batch_size"),
         ({"limit": 0}, "limit"),
         ({"output_format": "xml"}, "format"),
@@ -342,22 +326,25 @@ def test_pipeline_with_code_of_the_user(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
-    """Records are read only a batch ahead of what is written, and the vocabulary forgets the texts."""
-    count, read, lead = 50_000, 0, 0
+    """A shard is written before the next is read, and the vocabulary forgets the texts."""
+    count, made, lead = 30_000, 0, 0
 
-    def endless(source: object, options: object) -> Iterator[Record]:
-        nonlocal read
-        for read in range(1, count + 1):
-            yield Record(read, f"word{read}")
+    def record(number: int) -> Record:
+        nonlocal made
+        made = number
+        return Record(number, f"word{number}")
+
+    def endless(source: object, options: object) -> Iterator[Unread]:
+        return (Unread(number, 0, partial(record, number)) for number in range(1, count + 1))
 
     class Sink:
         written = 0
 
-        def __init__(self, file: object, schema: object) -> None: ...
+        def __init__(self, file: object, columns: object) -> None: ...
 
         def write(self, payload: bytes) -> None:
             nonlocal lead
-            lead = max(lead, read - Sink.written)
+            lead = max(lead, made - Sink.written)
             Sink.written += 1
 
         def close(self) -> None: ...
@@ -367,13 +354,22 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
     nlp = spacy.blank("xx")
     nlp("warm up")
     strings = len(nlp.vocab.strings)
-    jsonl_format = run_module.FORMATS["jsonl"]
-    monkeypatch.setitem(run_module.FORMATS, "jsonl", type(jsonl_format)(".jsonl", jsonl_format.encoder, Sink))
-    monkeypatch.setattr(run_module, "read_source", endless)
-    summary = annotate(corpus(tmp_path / "in", ["a"]), tmp_path / "out", model=nlp, batch_size=500)
+    jsonl_format = shard_work.FORMATS["jsonl"]
+    monkeypatch.setitem(shard_work.FORMATS, "jsonl", type(jsonl_format)(".jsonl", jsonl_format.encoder, Sink))
+    for module in (plan_module, shard_work):
+        monkeypatch.setattr(module, "read_lazily", endless)
+    source = corpus(tmp_path / "in", ["a"])
+    summary = annotate(source, tmp_path / "out", model=nlp, batch_size=100, shard_size=500)
     assert (summary["documents"], Sink.written) == (count, count)
     assert lead <= 500
     assert len(nlp.vocab.strings) - strings < 100
+
+
+def test_batches_of_like_length_within_a_budget():
+    lengths = [5, 1, 9, 1, 30, 2, 5]
+    assert list(batches_by_length(lengths, 3, characters=20)) == [[1, 3, 5], [0, 6], [2], [4]]
+    assert list(batches_by_length([], 3)) == []
+    assert sorted(position for batch in batches_by_length(lengths, 1) for position in batch) == list(range(7))
 
 
 def test_batches_are_bounded_in_number_and_text():
@@ -437,10 +433,10 @@ def test_ctrl_c_ends_workers_and_leaves_no_half_file(tmp_path):
     command += ["--output", str(tmp_path / "out"), "--model", str(tmp_path / "model"), "--n-process", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("out/.*.part")) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    while not list(tmp_path.glob("out/.samarkand/shards/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert errors.strip().startswith("interrupted")
-    assert files_in(tmp_path / "out") == []
+    assert visible(tmp_path / "out") == ["run.json"]

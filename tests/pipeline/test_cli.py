@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,11 @@ import samarkand
 from annotation_pipelines import files_in, make_nlp
 from rich.console import Console
 from samarkand.pipeline import cli
+from samarkand.pipeline.counts import Counts
 from samarkand.pipeline.info import bundled_pipelines
 from samarkand.pipeline.option_checks import TXT_UNITS
-from samarkand.pipeline.progress import ProgressBar
+from samarkand.pipeline.parts import COMPRESSED
+from samarkand.pipeline.progress import Progress
 from samarkand.pipeline.writers import FORMATS
 from typer.testing import CliRunner
 
@@ -36,6 +40,8 @@ def write(path: Path, text: str) -> str:
 
 
 def invoke(*arguments: object, stdin: str | None = None):
+    if arguments[0] == "annotate":  # in this process, which has the components of the tests
+        arguments = (*arguments, "--n-process", 0)
     return runner.invoke(cli.app, [str(argument) for argument in arguments], input=stdin)
 
 
@@ -50,7 +56,8 @@ def test_annotate(tmp_path, model):
 def test_every_option_reaches_the_run(tmp_path, model):
     source = write(tmp_path / "in" / "a.jsonl", '{"body": "Ada"}\n' * 3)
     options = ["--format", "conll", "--text-field", "body", "--txt-unit", "file", "--spans-key", "sc", "--limit", 2]
-    options += ["--batch-size", 5, "--n-process", 1, "--gpu-id", -1, "--force", "--json"]
+    options += ["--batch-size", 5, "--gpu-id", -1, "--force", "--json", "--timeout", 9]
+    options += ["--shard-size", 50, "--memory-limit", "2GB", "--compression", "gz"]
     result = invoke("annotate", source, "-o", tmp_path / "out", "-m", model, *options)
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
@@ -58,17 +65,23 @@ def test_every_option_reaches_the_run(tmp_path, model):
         "inputs": [source],
         "output": str(tmp_path / "out"),
         "output_format": "conll",
+        "compression": "gz",
         "text_field": "body",
         "txt_unit": "file",
         "spans_key": "sc",
         "code": None,
-        "n_process": 1,
+        "n_process": 0,
         "batch_size": 5,
+        "shard_size": 50,
         "gpu_id": -1,
         "limit": 2,
+        "timeout": 9.0,
+        "memory_limit": "2GB",
+        "resume": False,
         "force": True,
     }
     assert summary["documents"] == 2
+    assert gzip.decompress((tmp_path / "out" / "a.conll.gz").read_bytes()).count(b"# text") == 2
     assert result.stderr.startswith("warning: [SW502] 2 spans")
 
 
@@ -94,6 +107,7 @@ def test_quarantined_records_have_a_status_of_their_own(tmp_path, model):
         (["a.txt", "--batch-size", "0"], "S507"),
         (["a.csv", "--text-field", "body"], "S506"),
         (["a.txt", "--gpu-id", "99"], "S513"),
+        (["a.txt", "--memory-limit", "much"], "S751"),
     ],
 )
 def test_refused_requests(tmp_path, monkeypatch, model, arguments, code):
@@ -131,12 +145,16 @@ def test_interrupt(tmp_path, model):
     source = write(tmp_path / "in" / "a.txt", "Ada\nSTOP\n")
     result = invoke("annotate", source, "-o", tmp_path / "out", "-m", model)
     assert result.exit_code == 130
-    assert result.stderr.startswith("interrupted")
-    assert files_in(tmp_path / "out") == []
+    assert result.stderr == "interrupted: what is finished is kept, go on with --resume\n"
+    write(tmp_path / "in" / "a.txt", "Ada\nCairo\n")
+    result = invoke("annotate", source, "-o", tmp_path / "out", "-m", model, "--resume")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: [S541]")
 
 
 def test_choices_are_those_of_the_function():
     assert [choice.value for choice in cli.OutputFormat] == list(FORMATS)
+    assert [choice.value for choice in cli.Compression] == list(COMPRESSED)
     assert [choice.value for choice in cli.TxtUnit] == list(TXT_UNITS)
 
 
@@ -178,12 +196,24 @@ def test_help_does_not_wait_for_heavy_imports():
 def test_progress_is_silent_where_nobody_looks(terminal):
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=120)
-    with ProgressBar(show=True, console=console) as bar:
-        bar.update("a.txt", 1200, 34_000, 2.0)
-        bar.update("b[1].txt", 1200, 34_000, 0.0)
+    with Progress(show=True, console=console) as progress:
+        progress.begin(4000, Counts(documents=200, tokens=1000))
+        progress.tell("progress", counts=Counts(documents=1000, tokens=34_000, rejected=Counter(S521=2)))
+        progress.tell("progress", counts=Counts(documents=3, tokens=9), undone=True)
     shown = stream.getvalue()
     if terminal:
-        assert "b[1].txt" in shown
-        assert "1,200 documents  34,000 tokens" in shown
+        assert "1,197 documents" in shown
+        assert "2 quarantined" in shown
+        assert "left" in shown
     else:
         assert shown == ""
+
+
+def test_events_as_json(tmp_path, model, monkeypatch):
+    monkeypatch.setattr("samarkand.pipeline.progress.INTERVAL", 0.0)
+    source = write(tmp_path / "in" / "a.txt", "Ada\n" * 5)
+    result = invoke("annotate", source, "-o", tmp_path / "out", "-m", model, "--log-json", "--shard-size", 2)
+    events = [json.loads(line) for line in result.stderr.splitlines()]
+    assert {event["event"] for event in events} == {"begin", "progress", "shard", "merge", "complete"}
+    assert [event["documents"] for event in events if event["event"] == "progress"][-1] == 5
+    assert sum(event["event"] == "shard" for event in events) == 3

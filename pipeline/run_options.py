@@ -1,0 +1,116 @@
+"""What a run was asked for, and whether that can be done."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..engine.byte_sizes import parse_size
+from ..errors import Errors
+from .option_checks import TXT_UNITS, Check, at_least_one, check_options, one_of
+from .parts import COMPRESSED, TEXT_FORMATS
+from .records import ReadOptions
+from .sources import UsageError
+from .writers import FORMATS
+
+# The output depends on these, so a run goes on with the same ones only.
+DECISIVE = ("output_format", "compression", "text_field", "txt_unit", "spans_key", "batch_size", "shard_size", "limit")
+# Of the machine's memory, what all workers may take together when no limit is set.
+SHARE = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What `samarkand.pipeline.annotate.annotate` was asked for; see there."""
+
+    inputs: list[str]
+    output: str
+    output_format: str
+    compression: str
+    text_field: str
+    txt_unit: str
+    spans_key: str | None
+    code: str | None
+    n_process: int
+    batch_size: int
+    shard_size: int
+    gpu_id: int
+    limit: int | None
+    timeout: float
+    memory_limit: int | str | None
+    resume: bool
+    force: bool
+
+    @property
+    def reading(self) -> ReadOptions:
+        """What concerns the readers."""
+        return ReadOptions(self.text_field, self.txt_unit)
+
+    @property
+    def suffix(self) -> str:
+        """Ending of the output files."""
+        return FORMATS[self.output_format].suffix + COMPRESSED[self.compression]
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """Those that the output depends on."""
+        values = asdict(self)
+        return {**{name: values[name] for name in DECISIVE}, "device": "gpu" if self.gpu_id >= 0 else "cpu"}
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes that a worker may take; None where the machine's memory is not known."""
+        if self.memory_limit is not None:
+            return parse_size(self.memory_limit)
+        if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+            return None
+        return int(SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / max(1, self.n_process))
+
+    def check(self) -> None:
+        """Refuse what no run can do.
+
+        RAISES (UsageError): S507, S751.
+        """
+        output, compression = Path(self.output), self.compression
+        plain = compression == "none" or self.output_format in TEXT_FORMATS
+        check_options(
+            output=Check(self.output, not output.exists() or output.is_dir(), "a folder"),
+            format=one_of(self.output_format, FORMATS),
+            compression=one_of(compression, COMPRESSED),
+            txt_unit=one_of(self.txt_unit, TXT_UNITS),
+            spans_key=Check(
+                self.spans_key,
+                self.spans_key is None or self.output_format == "conll",
+                "left out: only CoNLL is limited to one group",
+            ),
+            n_process=Check(self.n_process, self.n_process >= 0, "0 or more, or -1 for one a core"),
+            batch_size=at_least_one(self.batch_size),
+            shard_size=at_least_one(self.shard_size),
+            limit=at_least_one(self.limit),
+            timeout=Check(self.timeout, self.timeout > 0, "more than 0 seconds"),
+            force=Check(self.force, not (self.force and self.resume), "left out with --resume"),
+        )
+        check_options(compression=Check(compression, plain, "none: this format is compressed already"))
+        try:
+            parse_size(self.memory_limit or 0)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+
+def cores() -> int:
+    """RETURNS (int): Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def refuse_existing(paths: list[Path]) -> None:
+    """Refuse to write over files.
+
+    paths (list[Path]): Files to be written.
+    RAISES (UsageError): S504 when some are there.
+    """
+    existing = [path for path in paths if path.exists()]
+    if existing:
+        more = f" and {len(existing) - 3} more" if len(existing) > 3 else ""
+        raise UsageError(Errors.S504.format(paths=", ".join(map(str, existing[:3])) + more))

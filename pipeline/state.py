@@ -1,0 +1,149 @@
+"""The folder with the state of a run: its plan, what is finished of each shard, and what was tried.
+
+OUTPUT/.samarkand/plan.json           what is to be done, and with what; written whole before anything is done
+OUTPUT/.samarkand/shards/ID.data      output of a shard, in the format of the run
+OUTPUT/.samarkand/shards/ID.rejected  lines of quarantine.jsonl, when there are any
+OUTPUT/.samarkand/shards/ID.json      its mark, written last: hashes of the two, counts, seconds, attempts
+OUTPUT/.samarkand/ledgers/ID.jsonl    attempts at a shard that is not finished
+OUTPUT/.samarkand/merged/N.json       input N is done: its output stands under its final name
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import Errors
+from .files import write_aside, write_errors
+from .identity import file_digest
+from .sources import UsageError
+
+FOLDER = ".samarkand"
+
+
+class RunState:
+    """Where things are in the state of a run.
+
+    output (Path): Folder of the output.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.folder = output / FOLDER
+        self.plan = self.folder / "plan.json"
+        self.spool = self.folder / "stdin.txt"
+
+    def data(self, shard: str) -> Path:
+        """RETURNS (Path): Output of a shard."""
+        return self.folder / "shards" / f"{shard}.data"
+
+    def rejected(self, shard: str) -> Path:
+        """RETURNS (Path): What was rejected in a shard."""
+        return self.folder / "shards" / f"{shard}.rejected"
+
+    def mark(self, shard: str) -> Path:
+        """RETURNS (Path): Mark of a shard that is finished."""
+        return self.folder / "shards" / f"{shard}.json"
+
+    def ledger(self, shard: str) -> Path:
+        """RETURNS (Path): Attempts at a shard."""
+        return self.folder / "ledgers" / f"{shard}.jsonl"
+
+    def merged(self, unit: int) -> Path:
+        """RETURNS (Path): Mark of an input whose output stands under its final name."""
+        return self.folder / "merged" / f"{unit}.json"
+
+    def finished(self, shard: str, plan: str, *, verify: bool = False) -> dict[str, Any] | None:
+        """The mark of a shard, when the shard is finished and of this plan.
+
+        shard (str): The shard.
+        plan (str): Digest of the plan.
+        verify (bool): Read its files, and look at their hashes too.
+        RETURNS (dict | None): The mark.
+        """
+        mark = read_json(self.mark(shard))
+        if mark is None or mark.get("plan") != plan:
+            return None
+        paths = {"data": self.data(shard), "rejected": self.rejected(shard)}
+        for name, path in paths.items():
+            told = mark[name]
+            if told is None:
+                continue
+            if not path.is_file() or path.stat().st_size != told["bytes"]:
+                return None
+            if verify and file_digest(path) != told["sha256"]:
+                return None
+        return mark
+
+    def discard(self, shard: str) -> None:
+        """Take a shard for unfinished.
+
+        shard (str): The shard.
+        """
+        self.mark(shard).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove the state. Without a plan it is none, so that goes first: this too may be cut short."""
+        self.plan.unlink(missing_ok=True)
+        # A worker that was left behind may still be writing there.
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def forget(self) -> None:
+        """Begin anew: keep nothing but the lock."""
+        self.plan.unlink(missing_ok=True)
+        self.spool.unlink(missing_ok=True)
+        for name in ("shards", "ledgers", "merged"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs away from the folder; the system lets go of the lock of a process that dies.
+
+        YIELDS (None)
+        RAISES (UsageError): S542 when another run is at work.
+        RAISES (OSError): S511 when the folder cannot be written to.
+        """
+        with write_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = open(self.folder / "lock", "ab")  # noqa: SIM115
+        with file:
+            try:
+                import fcntl
+            except ImportError:  # not a POSIX system: there is no such lock
+                yield
+                return
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UsageError(Errors.S542.format(output=self.output)) from error
+            yield
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """An object that this folder keeps.
+
+    path (Path): Its file.
+    RETURNS (dict | None): The object; None when there is none, or a damaged one.
+    """
+    with suppress(OSError, ValueError):
+        value = json.loads(path.read_bytes())
+        return value if isinstance(value, dict) else None
+    return None
+
+
+def write_json(path: Path, value: dict[str, Any], folder: Path | None = None) -> None:
+    """Keep an object, whole or not at all.
+
+    path (Path): Its file.
+    value (dict): The object.
+    folder (Optional[Path]): As `write_aside` has it; then it is indented for people who read it.
+    RAISES (OSError): S511 when it cannot be written.
+    """
+    with write_aside(path, folder) as file, write_errors(path):
+        file.write(
+            json.dumps(value, ensure_ascii=False, indent=2 if folder else None).encode("utf-8", "surrogatepass") + b"\n"
+        )
