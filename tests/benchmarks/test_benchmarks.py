@@ -24,6 +24,7 @@ QUICK = {
     "speed": [[]],
     "memory": [[], ["--plain"]],
     "offsets": [[]],
+    "annotation": [[]],
     "encoder_choice": [[]],
     "optimizers": [[]],
     "parallel": [[]],
@@ -118,6 +119,15 @@ def test_memory_rows_agree_with_one_another(results):
         assert values[system, "RSS growth"] == pytest.approx(growth, abs=0.01)
         assert values[system, "RSS loaded"] > 50
     assert values["samarkand, one nlp.pipe", "vocabulary"] > values["samarkand, memory zones", "vocabulary"]
+
+
+def test_killed_runs_of_annotate_lose_and_double_nothing(results):
+    values = _values(_rows(results, "annotation"))
+    counts = {name: values["samarkand annotate", name] for name in ("kills", "lost", "doubled", "other bytes")}
+    assert counts == {"kills": 4, "lost": 0, "doubled": 0, "other bytes": 0}
+    one, two = (values[f"samarkand annotate, {name}", "speed"] for name in ("1 worker", "2 workers"))
+    ratio = values["samarkand annotate, 2 workers", "speed over 1 worker"]
+    assert ratio == pytest.approx(two / one, rel=1e-2)
 
 
 def test_perturbed_texts_bring_new_words_to_the_end():
