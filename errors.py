@@ -233,8 +233,8 @@ class Errors(metaclass=_Coded):
     S532 = "Annotating it takes more than {seconds:g} s. Split it, or raise --timeout."
     S533 = "Annotating it takes more memory than there is. Split it, or raise --memory-limit."
     S534 = (
-        "The pipeline takes {used} of memory once it is loaded, and a worker may take {limit}. Raise --memory-limit, or "
-        "start fewer workers."
+        "The pipeline takes {used} of memory once it is loaded, and a worker may take {limit}. Raise --memory-limit, "
+        "or start fewer workers."
     )
     S540 = "A run in {output} is not finished. Go on with it (--resume), or begin anew (--force)."
     S541 = (
