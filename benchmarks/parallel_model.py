@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 ROWS, LENGTH, VOCABULARY, STEPS = 16, 8, 50, 50
 DEADLINE = 240
-make_optimizer = partial(torch.optim.AdamW, lr=1e-2)
+# At 1e-2 steps amplify the rounding of sums in another order beyond what is compared.
+make_optimizer = partial(torch.optim.AdamW, lr=3e-3)
 
 
 class TinyModel(nn.Module):

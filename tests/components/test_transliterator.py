@@ -77,7 +77,10 @@ def test_every_entity_of_whole_words_lands_on_its_words(words, data):
     last = data.draw(st.integers(first, len(words) - 1))
     span = doc[first : last + 1]
     start, end = written.to_target(span.start_char, span.end_char)
-    if start == end:
+    # Words that become nothing leave their spaces, and no entity begins or ends with those.
+    found = written.text[start:end]
+    start, end = start + len(found) - len(found.lstrip()), end - len(found) + len(found.rstrip())
+    if start >= end:
         return
     # What the other pipeline would see: one token for what the span became.
     parts = [written.text[:start], written.text[start:end], written.text[end:]]
