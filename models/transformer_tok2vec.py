@@ -18,9 +18,10 @@ from thinc.types import Floats2d
 
 from ..errors import Errors, SamarkandWarning, Warnings
 from .inner_states import inner_states
+from .piece_windows import plan_windows
 from .recompute_updates import RecomputeSettings
 from .torch_shim import run_torch, torch_model
-from .transformer import TransformerNetwork, encoder_config, load_encoder, make_encoder, plan_windows, pool_pieces
+from .transformer import TransformerNetwork, encoder_config, load_encoder, make_encoder, pool_pieces
 from .transformer_watch import TransformerWatch, fill_states
 from .word_pieces import IntArray, WordPieces
 

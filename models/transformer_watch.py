@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from .inner_states import InnerStates
+from .piece_windows import WindowPlan
 from .transfer_losses import word_attention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from .transformer import WindowPlan
 
 
 @dataclass

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from samarkand.engine.live_memory import LiveMemory
+from samarkand.models.piece_windows import WindowPlan
 from samarkand.models.recompute_updates import RecomputeSettings, UpdateSize
-from samarkand.models.transformer import TransformerNetwork, WindowPlan, make_encoder
+from samarkand.models.transformer import TransformerNetwork, make_encoder
 from samarkand.models.transformer_tok2vec import build_transformer_encoder
 from spacy.training import Example
 from thinc.api import Adam

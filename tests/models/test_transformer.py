@@ -8,15 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from samarkand.models.piece_windows import home_windows, plan_windows, window_starts
 from samarkand.models.transformer import (
     LayerMix,
     TransformerNetwork,
     encoder_config,
-    home_windows,
     load_encoder,
     make_encoder,
-    plan_windows,
-    window_starts,
 )
 from samarkand.models.word_pieces import Alignment, WordPieces
 from transformer_checkpoints import (
