@@ -24,6 +24,7 @@ from samarkand.engine.recompute import RecomputePlan
 from samarkand.engine.schedule_plot import plot_frontier
 from samarkand.models.masked_lm import EncoderShape, build_masked_lm
 from torch import Tensor, nn
+from torch_layers import TorchLayers
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 PLANNERS = ("none", "full", "selective", "checkmate", "heu", "mix")
@@ -34,29 +35,6 @@ VOCABULARY, REPEATS = 1000, 3
 DRAWN = "torch layers"
 
 Sized = Callable[[int, int, int], nn.Module]
-
-
-class TorchLayers(nn.Module):
-    """Torch's own transformer layers between a table and a head.
-
-    layers, width, length (int): Sizes.
-    """
-
-    def __init__(self, layers: int, width: int, length: int) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(VOCABULARY, width)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, 4, 4 * width, 0.1, "gelu", batch_first=True, norm_first=True)
-            for _ in range(layers)
-        )
-        self.head = nn.Linear(width, VOCABULARY)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pieces [B, L] -> [B, L, VOCABULARY]."""
-        h = self.embed(x)
-        for layer in self.layers:
-            h = layer(h)
-        return self.head(h)
 
 
 def _gpt2(layers: int, width: int, length: int) -> nn.Module:
@@ -71,8 +49,12 @@ def _modern_bert(layers: int, width: int, length: int) -> nn.Module:
     return build_masked_lm(shape, vocabulary=VOCABULARY, length=length).model
 
 
+def _torch(layers: int, width: int, length: int) -> nn.Module:
+    return TorchLayers(layers=layers, width=width, vocabulary=VOCABULARY)
+
+
 MODELS: dict[str, Sized] = {
-    DRAWN: TorchLayers,
+    DRAWN: _torch,
     "transformers GPT-2": _gpt2,
     "transformers ModernBERT": _modern_bert,
 }

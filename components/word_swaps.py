@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ..errors import Errors
 KEPT_WORDS = ("no", "not", "none", "never", "nothing", "nobody", "nor", "neither", "without", "cannot")
 
 
-class WordSwaps:
+class WordSwaps(ABC):
     """Copies of texts. A word is drawn anew once a document: what a pair shares stays shared.
 
     Words are tokens of letters alone. Settings that are common to all kinds:
@@ -29,12 +30,13 @@ class WordSwaps:
         self.keep = frozenset(keep)
         self._rng = np.random.default_rng(seed)
 
-    def prepare(self, vocab: Vocab) -> None:
+    def prepare(self, vocab: Vocab) -> None:  # noqa: B027
         """Read what the swaps are made of, before the training starts.
 
         vocab (Vocab): Vocabulary of the pipeline.
         """
 
+    @abstractmethod
     def swap(self, word: str, vocab: Vocab) -> str:
         """Draw a word.
 
@@ -42,7 +44,6 @@ class WordSwaps:
         vocab (Vocab): Vocabulary of the document.
         RETURNS (str): The same word or another, in lower case and without blanks.
         """
-        raise NotImplementedError
 
     def __call__(self, docs: Sequence[Doc], protected: Sequence[Collection[int]] | None = None) -> list[Doc]:
         """Copy texts.

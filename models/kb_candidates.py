@@ -18,8 +18,6 @@ from .sqlite_tools import select
 FEW = 3
 # Names that are like another, at most.
 SIMILAR = 50
-# What entities whose names share words with a name have together, where others bear the name itself.
-BESIDE = 0.1
 # No entity that bears a name is less likely than this beside the likeliest.
 LEAST_PRIOR = 1e-6
 # Names of the last two are together, the most similar first.
@@ -41,7 +39,7 @@ class Candidate:
 
     id (str): The entity.
     prior (float): How likely the alias means it; all entities of the alias have 1 together. Of a "part", all that were
-        found as such have, or 0.1 where others bear the name itself.
+        found as such have.
     similarity (float): How like the name is to the alias, as keys: 1 for the same key, less for others.
     alias (str): The alias, as it is in the knowledge base.
     match (str): "exact", "clitic" for a name without the words written as one with it, "part" for one that shares
@@ -96,7 +94,7 @@ def find_candidates(db: sqlite3.Connection, text: str, k: int, lang: str | None,
             _add(found, _of_key(search, other, similarity(key, other), "clitic"))
     few = len(found) < FEW
     if key and fuzzy and len(found) < k:
-        _add(found, _parts(search, BESIDE if found else 1.0))
+        _add(found, _parts(search))
     if key and fuzzy and few:
         for other, like in similar_keys(db, key)[:SIMILAR]:
             _add(found, _of_key(search, other, like, "fuzzy"))
@@ -146,8 +144,8 @@ def _of_key(search: _Search, key: str, like: float, match: str) -> list[Candidat
     return [Candidate(one.id, prior[one.id], like, one.alias, match, one.type) for one in shown.values()]
 
 
-def _parts(search: _Search, all_together: float) -> list[Candidate]:
-    """Entities whose names share words with the name, each by the name that is most like it, and their priors' sum."""
+def _parts(search: _Search) -> list[Candidate]:
+    """Entities whose names share words with the name, each by the name that is most like it."""
     likes = part_keys(search.db, search.text)
     rows = list(select(search.db, _ROWS_OF_NUMBERS, likes))
     if search.lang:
@@ -157,7 +155,7 @@ def _parts(search: _Search, all_together: float) -> list[Candidate]:
     for id, type, _, alias, _, count, number in rows:
         order = (-likes[number], -count, alias)
         if id not in shown or order < shown[id][0]:
-            shown[id] = order, Candidate(id, prior[id] * all_together, likes[number], alias, "part", type)
+            shown[id] = order, Candidate(id, prior[id], likes[number], alias, "part", type)
     return [candidate for _, candidate in shown.values()]
 
 

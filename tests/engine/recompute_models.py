@@ -7,26 +7,7 @@ from collections.abc import Sequence
 import torch
 from samarkand.engine.live_memory import LiveMemory
 from torch import Tensor, nn
-
-
-class Transformer(nn.Module):
-    """Embedding, transformer layers with dropout, head."""
-
-    def __init__(self, layers: int = 4, width: int = 32, vocabulary: int = 50) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(vocabulary, width)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, 4, 4 * width, 0.1, "gelu", batch_first=True, norm_first=True)
-            for _ in range(layers)
-        )
-        self.head = nn.Linear(width, vocabulary)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, L] -> [B, L, vocabulary]."""
-        h = self.embed(x)
-        for layer in self.layers:
-            h = layer(h)
-        return self.head(h)
+from torch_layers import TorchLayers as Transformer
 
 
 class Batches(nn.Module):

@@ -61,7 +61,7 @@ def candidates(
         add("clitic", clitic_keys(text))
     few = len(found) < 3
     if key and fuzzy:
-        for order, candidate, prior in _parts(table, text, lang, Fraction(1, 10 if found else 1)):
+        for order, candidate, prior in _parts(table, text, lang):
             if candidate.id not in found or order < found[candidate.id][0]:
                 found[candidate.id] = order, candidate, prior
     if key and fuzzy and few:
@@ -69,13 +69,12 @@ def candidates(
     return [(candidate, prior) for _, candidate, prior in sorted(found.values(), key=lambda value: value[0])]
 
 
-def _parts(table: dict, text: str, lang: str | None, together: Fraction) -> list[tuple[tuple, Candidate, Fraction]]:
+def _parts(table: dict, text: str, lang: str | None) -> list[tuple[tuple, Candidate, Fraction]]:
     likes = {key: like for key in table if (like := part_similarity(text, key, [row[1] for row in table[key]]))}
     rows = [(*row, key) for key in likes for row in table[key]]
     rows = [row for row in rows if row[2] in (lang, "mul", "")] or rows if lang else rows
     made = []
-    for entity, share, _ in _bearers([row[:3] for row in rows], text, lang):
-        prior = share * together
+    for entity, prior, _ in _bearers([row[:3] for row in rows], text, lang):
         own = [(-likes[key], -entity.counts.get(name, 0), name) for other, name, _, key in rows if other is entity]
         like, _, alias = min(own)
         candidate = Candidate(entity.id, float(prior), float(-like), alias, "part", entity.type)
