@@ -249,8 +249,8 @@ class Errors(metaclass=_Coded):
     S402 = "RICON has no branches {branches!r}; choose one of: {known}."
     S403 = "ricon_ner cannot look at spans of at most {max_width} tokens; set max_width to 1 or more, or to null."
     S404 = (
-        "ricon_ner is initialised for the types {labels} and cannot take {label!r} any more. "
-        "Add types before nlp.initialize(), or train a new component."
+        "{name} is initialised for the labels {labels} and cannot take {label!r} any more. "
+        "Add labels before nlp.initialize(), or train a new component."
     )
     S405 = (
         "{name} found no entity type to learn: the training examples have no spans in {where}. "
@@ -279,10 +279,6 @@ class Errors(metaclass=_Coded):
     S610 = "The setting {name} of {what} is {value!r}. It has to be {expected}."
     S611 = "No lists of neighbours in {path}: {reason}. Give a UTF-8 file with a word, a tab and its neighbours a line."
     S612 = "There are no static vectors to find neighbours by. Set initialize.vectors to a pipeline that has some."
-    S620 = (
-        "{name} is initialised for the labels {labels} and cannot take {label!r} any more. Add labels before "
-        "nlp.initialize(), or train a new component."
-    )
     S621 = "{name} needs {least} labels or more, and found: {labels}. Check the corpus, or pass labels."
     S622 = (
         "The labels of {text!r} cannot be learnt: {cats}. Values lie between 0 and 1; exclusive ones sum to 1. Mend "

@@ -18,6 +18,7 @@ from ..errors import Errors, SamarkandWarning, Warnings
 from ..models.ricon_decode import CANDIDATE_TYPE, Candidates
 from ..models.ricon_loss import LossWeights
 from ..models.ricon_model import SpanScores
+from .class_labels import ClassLabels
 from .ricon_annotations import annotate_spans, register_score, take_spans
 from .ricon_scorer import MODES, score_ricon
 from .ricon_targets import GoldSpans, gold_spans, least_width, reference_spans
@@ -99,7 +100,7 @@ def make_ricon_ner(
     )
 
 
-class RiconNer(TrainablePipe):
+class RiconNer(ClassLabels, TrainablePipe):
     """Named entity recognition by RICON (Gu et al. 2022): spans scored by their inside and by their ends.
 
     Settings as in `make_ricon_ner`.
@@ -145,34 +146,9 @@ class RiconNer(TrainablePipe):
         register_score()
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """RETURNS (tuple[str, ...]): Entity types, in the order of the network's classes from 1."""
-        return tuple(self.cfg["labels"])
-
-    @property
-    def label_data(self) -> list[str]:
-        """RETURNS (list[str]): What `initialize` takes as `labels`, so that data need not be read again."""
-        return list(self.labels)
-
-    @property
     def max_width(self) -> int | None:
         """RETURNS (Optional[int]): Widest span in tokens; None before initialization when left to the data."""
         return self.cfg["max_width"]
-
-    def add_label(self, label: str) -> int:
-        """Add an entity type before initialization.
-
-        label (str): The type.
-        RETURNS (int): 1 when it was added, 0 when it was there.
-        RAISES (ValueError): S404 for a new type after initialization.
-        """
-        if label in self.labels:
-            return 0
-        if self.model.has_dim("nO"):
-            raise ValueError(Errors.S404.format(label=label, labels=", ".join(self.labels)))
-        self.cfg["labels"].append(label)
-        self.vocab.strings.add(label)
-        return 1
 
     def predict(self, docs: Iterable[Doc]) -> list[Candidates]:
         """Find spans without setting them.

@@ -18,6 +18,7 @@ from ..errors import Errors
 from ..models.textcat_loss import UNKNOWN, probabilities, textcat_loss
 from ..models.transfer import TransferWeights, check_encoder, transfer_step
 from .cats_scorer import score_cats
+from .class_labels import ClassLabels
 from .word_swaps import WordSwaps, make_character_noise
 
 DEFAULT_CONFIG = """
@@ -79,7 +80,7 @@ def make_transfer_textcat(
     )
 
 
-class TransferTextcat(TrainablePipe):
+class TransferTextcat(ClassLabels, TrainablePipe):
     """Text classification in `doc.cats`, with embedding-push, attention-pull and robust targets as switches.
 
     A document without tokens has 0 for every class. Labels may be soft: any values from 0 to 1. Settings as in
@@ -106,31 +107,6 @@ class TransferTextcat(TrainablePipe):
         self.swaps = swaps or make_character_noise()
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": [], "threshold": threshold, "positive_label": None}
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """RETURNS (tuple[str, ...]): Classes, in the order of the network's outputs."""
-        return tuple(self.cfg["labels"])
-
-    @property
-    def label_data(self) -> list[str]:
-        """RETURNS (list[str]): What `initialize` takes as `labels`, so that data need not be read again."""
-        return list(self.labels)
-
-    def add_label(self, label: str) -> int:
-        """Add a class before initialization.
-
-        label (str): The class.
-        RETURNS (int): 1 when it was added, 0 when it was there.
-        RAISES (ValueError): S620 for a new class after initialization.
-        """
-        if label in self.labels:
-            return 0
-        if self.model.has_dim("nO"):
-            raise ValueError(Errors.S620.format(name=self.name, label=label, labels=", ".join(self.labels)))
-        self.cfg["labels"].append(label)
-        self.vocab.strings.add(label)
-        return 1
 
     def predict(self, docs: Iterable[Doc]) -> np.ndarray:
         """Score classes without setting them.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..corpora.records import NIL
+from .rounding import rounded
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span
@@ -152,7 +153,7 @@ def _span(span: Span) -> dict[str, Any]:
     }
     score = span._.get("score") if span.has_extension("score") else None
     if score is not None and math.isfinite(score):
-        result["score"] = round(float(score), 6)
+        result["score"] = rounded(float(score))
     if span.kb_id:
         # As in the records of corpora, null says that it is no entity of the knowledge base.
         result["kb_id"] = None if span.kb_id_ == NIL else span.kb_id_
@@ -162,16 +163,8 @@ def _span(span: Span) -> dict[str, Any]:
 def _link(span: Span) -> dict[str, Any]:
     """What a linker tells of a mention: its ranked candidates, its scores, and why there is no link."""
     names = [name for name in LINKS if span.has_extension(name)]
-    told = {name: _rounded(plain(span._.get(name))) for name in names}
+    told = {name: rounded(plain(span._.get(name))) for name in names}
     return {name: value for name, value in told.items() if value is not None}
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 6)
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:

@@ -20,10 +20,10 @@ from ..models.sentence_model import SentenceModel
 from .encode_once import EncodeOnce
 from .evaluation_sets import EvaluationSets
 from .option_checks import at_least_one, check_options
+from .rounding import rounded
 
 # Distinct sentences of each side of a set that the isotropy is measured on.
 ISOTROPY_SAMPLE = 100
-DIGITS = 6
 
 
 def evaluate_encoder(
@@ -56,7 +56,7 @@ def evaluate_encoder(
         mpts = _judge_mpts(*sets.mpts, encoder) if sets.mpts is not None else None
     finally:
         encoder.close()
-    return _rounded(
+    return rounded(
         {
             "model": {"fingerprint": model.fingerprint, "width": model.width},
             "limit": limit,
@@ -167,11 +167,3 @@ def _means(rows: list[dict[str, Any]], *metrics: str) -> dict[str, dict[str, Any
         figures = {metric: float(np.mean(values)) for metric, values in found.items() if values}
         means[family] = {"sets": len(own), **figures}
     return means
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return round(value, DIGITS) if isinstance(value, float) else value

@@ -17,6 +17,7 @@ from ..corpora.sentence_files import check_known, family_of, is_asked
 from ..errors import Errors
 from .given_mentions import mention_doc, prepare_linker, told_links
 from .option_checks import at_least_one, check_options
+from .rounding import rounded
 from .sources import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 SILVER = "silver"
 OWN_FILE = ".jsonl"
-DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def evaluate_linker(
         if each.split != "train" and not each.name.startswith(f"{SILVER}-"):
             by_language[each.lang] += each.documents
     short = [row for row in rows if row["name"] in SHORT_TEXT]
-    return _rounded(
+    return rounded(
         {
             "kb": {"path": str(linker.kb.path), "checksum": linker.kb.checksum, "entities": len(linker.kb)},
             "limit": limit,
@@ -183,11 +183,3 @@ def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Every set alike."""
     names = [name for name, value in rows[0].items() if isinstance(value, float)]
     return {name: sum(row[name] for row in rows) / len(rows) for name in names}
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return round(value, DIGITS) if isinstance(value, float) else value
