@@ -440,12 +440,20 @@ class Errors(metaclass=_Coded):
     S862 = "{path} holds no prepared pairs: {reason}. Run samarkand prepare-pairs again."
     S863 = "A batch of {batch} cannot be shared by {world} processes. Set batch_size to a multiple of them."
     S864 = (
-        "{path} cannot be an assistant: {reason}. Name a folder of a ModernBERT, such as samarkand train-encoder "
-        "writes, or none for random weights."
+        "{path} cannot be an assistant: {reason}. Name a BERT or ModernBERT, such as samarkand train-encoder writes, "
+        "or none for random weights."
     )
     S865 = "{path} gives no texts to learn from: {reason}. Name a UTF-8 file with a text a line."
     S866 = "Widths {dims} do not fit vectors of {width} dimensions. Set dims to numbers from 1 to {width}."
     S867 = "No pair is left: {reasons}. Mend the settings, or name other sources."
+    S868 = (
+        "The vocabularies of the assistant and of the pairs share no piece of the English sentences. Name an encoder "
+        "that reads English."
+    )
+    S869 = (
+        "An assistant with a vocabulary of its own needs to know what the pieces of the pairs mean. Set the steps of "
+        "stages.pieces above 0."
+    )
     S900 = "No knowledge base at {path}: {reason}. Make one with build_knowledge_base."
     S901 = "The knowledge base {path} is of format {found}, and this samarkand knows {known}. Update it, or build anew."
     S902 = "The knowledge base {path} is damaged: {reason}. Build it again."
@@ -501,6 +509,35 @@ class Errors(metaclass=_Coded):
         "There is no linked text to judge by. Set SAMARKAND_DATA or pass --data with the folder that holds el/, or "
         "--silver, or name a .jsonl file of your own with --set."
     )
+    S1140 = "{waiting:,} texts wait, and {asked:,} more do not fit a queue of {capacity:,}. Try again in a moment."
+    S1141 = "The server is shutting down, and takes no more. Try again when it is back."
+    S1142 = "The batch of this request failed: {reason}. Try again; if that fails too, look into the log of the server."
+    S1143 = "The request has more than {limit:,} bytes. Send fewer texts at once, or raise --max-bytes."
+    S1144 = "The request is not JSON in UTF-8: {reason}. Send one JSON object."
+    S1145 = "The request cannot be used: {reason}. See /openapi.json for what is asked for."
+    S1146 = "There was no answer within {seconds:g} s. Send fewer or shorter texts, or raise --timeout."
+    S1147 = "{method} {path} is not served here. See /openapi.json for what is."
+    S1148 = "samarkand serve needs packages that are not installed: {names}. Run `pip install 'samarkand[serve]'`."
+    S1149 = "Cannot listen on {host}, port {port}: {reason}. Choose another with --host and --port."
+    S1170 = "{path} holds no annotated corpus: {reason}. Name the output folder of samarkand annotate."
+    S1171 = "The run in {path} is not complete, its status is {status}. Go on with it (samarkand annotate --resume)."
+    S1172 = "The output in {path} is {found}, and a report reads {known}. Annotate with another --format."
+    S1173 = "{path}, record {position} is not as samarkand annotate writes it: {reason}. Annotate again (--force)."
+    S1180 = "There is nothing to read in the text: it is blank. Give a word or more."
+    S1181 = "The text has {pieces} pieces, and {limit} can be shown of {model!r}. Give a passage of it."
+    S1182 = "{model!r} gives no attention: {reason}. Name an encoder with attention, such as BERT or XLM-R."
+    S1100 = "{path}, line {line}: {reason}. Each line of rules has {expected}."
+    S1101 = "The labelling function {name!r} gives {found!r}, which is none of the labels: {labels}. Mend one of them."
+    S1102 = "The labelling function {name!r} failed on {text!r}: {reason}. Mend the function."
+    S1103 = "The pipeline {model!r} cannot vote: {reason}. Name a pipeline with a text classifier that loads."
+    S1104 = "The labelling functions cannot be used: {reason}. Give functions by name; each takes a Doc."
+    S1105 = "The setting {name} of {what} is {value!r}. It has to be {expected}."
+    S1110 = "The config {path} cannot be used: {reason}. See docs/weak-supervision.md for what it has to have."
+    S1111 = "No labelling function voted on any of {count} texts. Look at the rules, and at the texts."
+    S1120 = "The votes cannot be used: {reason}. They are whole numbers, -1 for none, a row a document."
+    S1121 = "The label model knows no votes yet. Call fit first."
+    S1122 = "The setting {name} of the label model is {value!r}. It has to be {expected}."
+    S1130 = "Precision at a given recall cannot be measured: {reason}."
 
 
 class Warnings(metaclass=_Coded):
@@ -574,4 +611,8 @@ class Warnings(metaclass=_Coded):
     SW931 = (
         "The document {text!r} has no groups of spans, and {name} links those of {key!r}: nothing is linked in it "
         "and its like. Put a pipe before {name} that sets them; while it is trained alone, all is well."
+    )
+    SW1120 = (
+        "{count} pairs of labelling functions give nearly the same votes, such as columns {first} and {second}, counted "
+        "from 0. They count double: leave one out, or set correlated in the label model."
     )

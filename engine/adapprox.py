@@ -3,11 +3,15 @@
 Zhao et al., "Adapprox: Adaptive Approximation in Adam Optimization via Randomized Low-Rank Matrices"
 (arXiv 2403.14958). For a matrix W [m, n] with gradient G:
     V = beta2 max(Q U^T, 0) + (1 - beta2) G^2         kept as factors Q [m, k], U [n, k] from step to step
-    Y = G / (sqrt(V) + eps), divided by max(1, rms(Y) / clip)
+    Y = G / (sqrt(V / (1 - beta2^t)) + eps), divided by max(1, rms(Y) / clip)
     M = beta1 M + (1 - beta1) Y                       the moving average of the clipped update, if beta1 > 0
     W = W - lr (M + weight_decay W)
 V is never formed whole: it is computed from the factors and the gradient a block of rows at a time, once to find
 the new factors' rows and the norm of Y, and once more for their columns and the step.
+
+Two things are not the paper's, and measured in benchmarks/convergence.py: the bias correction, which is Adam's, and
+that factors are sought for V scaled by its row and column sums (`Balance`), whose entries are all about 1. Factors of V
+itself miss its small entries, whose updates become endless or none.
 """
 
 from __future__ import annotations
@@ -45,6 +49,7 @@ class Adapprox(Optimizer):
     power_steps (int): Power steps from random columns, at the first step and when a rank grows. Otherwise one step from
         the factors of the step before does.
     oversampling (int): Random columns beside the rank.
+    balanced (bool): Factors of the least relative error; False for those of the least absolute error, the paper's.
     cosine_guidance (bool): Lengthen updates that agree with the first moment, shorten those that contradict it.
     seed (int): Seed of the random columns, which depend on it and the step alone.
     RAISES (ValueError): S701 for a setting out of its range.
@@ -66,6 +71,7 @@ class Adapprox(Optimizer):
         power_steps: int = 5,
         oversampling: int = 5,
         cosine_guidance: bool = False,
+        balanced: bool = True,
         seed: int = 0,
     ) -> None:
         ranges = {
@@ -98,6 +104,7 @@ class Adapprox(Optimizer):
             "power_steps": power_steps,
             "oversampling": oversampling,
             "cosine_guidance": cosine_guidance,
+            "balanced": balanced,
             "seed": seed,
             "step": 0,
         }

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .low_rank import (
+    Balance,
     Factors,
     orthonormal,
     random_columns,
@@ -84,7 +85,7 @@ def step_exact(batch: list[Slot], group: dict[str, Any]) -> None:
     seconds = [slot.state["second"] for slot in batch]
     torch._foreach_mul_(seconds, beta2)
     torch._foreach_addcmul_(seconds, grads, grads, value=1 - beta2)
-    update, everything = _normalised(torch.stack(grads), torch.stack(seconds), group["eps"]), slice(None)
+    update, everything = _normalised(torch.stack(grads), torch.stack(seconds), group), slice(None)
     norms = _Norms(batch, group)
     norms.add(everything, update)
     _apply(batch, everything, update, norms, group)
@@ -93,26 +94,29 @@ def step_exact(batch: list[Slot], group: dict[str, Any]) -> None:
 def step_low_rank(batch: list[Slot], group: dict[str, Any]) -> None:
     """Step matrices of one shape and rank, and renew their factors."""
     moment = _SecondMoment(batch, group)
+    balance = moment.balance
     rank = max(batch[0].rank, min(group["min_rank"], batch[0].most))
     start = moment.start(rank)
     if not batch[0].rank:
-        start = subspace_iteration(moment, start, group["power_steps"]).columns
+        start = subspace_iteration(moment, start, group["power_steps"], balance).columns
     decide = group["step"] % group["interval"] == 0
     norms, sketch, total = _Norms(batch, group), [], start.new_zeros(len(batch))
+    start = balance.column_scale * start
     for place, second in moment():
         sketch.append(second @ start)
         if decide:
-            total += _squares(second)
-        norms.add(place, _normalised(moment.grads(place), second, group["eps"]))
-    rows = orthonormal(torch.cat(sketch, dim=1))
-    columns = start.new_zeros(len(batch), start.shape[1], rows.shape[2])
+            total += _squares(balance.scaled(place, second))
+        norms.add(place, _normalised(moment.grads(place), second, group))
+    rows = orthonormal(balance.row_scale * torch.cat(sketch, dim=1))
+    columns, scaled = start.new_zeros(len(batch), start.shape[1], rows.shape[2]), balance.row_scale * rows
     for place, second in moment():
-        columns.baddbmm_(second.mT, rows[:, place])
-        _apply(batch, place, _normalised(moment.grads(place), second, group["eps"]), norms, group)
-    factors = Factors(rows, columns)
+        columns.baddbmm_(second.mT, scaled[:, place])
+        _apply(batch, place, _normalised(moment.grads(place), second, group), norms, group)
+    factors = Factors(rows, balance.column_scale * columns)
     ranks = _adapted_ranks(batch, factors, total, group, rank) if decide else [rank] * len(batch)
+    kept = balance.restore(factors)
     for i, (slot, wanted) in enumerate(zip(batch, ranks)):
-        _keep(slot, factors, i, min(rank, wanted))
+        _keep(slot, kept, i, min(rank, wanted))
     _grow([i for i, wanted in enumerate(ranks) if wanted > rank], ranks, batch, moment, total, group)
 
 
@@ -128,23 +132,38 @@ class _SecondMoment:
         self._columns = stack([slot.state["columns"] for slot in batch])
         height, width = self._grads.shape[1:]
         self._height = height if len(batch) > 1 else max(1, block_size(self._grads) // width)
+        self.balance = self._balance() if group["balanced"] else Balance.none(*self._grads.shape, self._rows.device)
 
     def __call__(self) -> Iterator[tuple[slice, Tensor]]:
         """YIELDS (slice, float32 [N, rows, n]): Blocks of rows."""
         beta2 = self.group["betas"][1]
-        for first in range(0, self._rows.shape[1], self._height):
-            place = slice(first, first + self._height)
+        for place in self._places():
             second = (beta2 * self._rows[:, place] @ self._columns.mT).clamp_(min=0)
             grads = self.grads(place)
             yield place, second.addcmul_(grads, grads, value=1 - beta2)
+
+    def _places(self) -> Iterator[slice]:
+        for first in range(0, self._rows.shape[1], self._height):
+            yield slice(first, first + self._height)
+
+    def _balance(self) -> Balance:
+        """From the sums of the new second moment, but for what factors below 0 add to it."""
+        beta2 = self.group["betas"][1]
+        rows = beta2 * (self._rows @ self._columns.sum(1, keepdim=True).mT).clamp_(min=0)
+        columns = beta2 * (self._columns @ self._rows.sum(1, keepdim=True).mT).clamp_(min=0)
+        for place in self._places():
+            squares = self.grads(place).square()
+            rows[:, place].add_(squares.sum(2, keepdim=True), alpha=1 - beta2)
+            columns.add_(squares.sum(1).unsqueeze(2), alpha=1 - beta2)
+        return Balance.of(rows, columns)
 
     def grads(self, place: slice) -> Tensor:
         """Rows of the gradients: float32 [N, rows, n]."""
         return self._grads[:, place].float()
 
     def start(self, rank: int, columns: Tensor | None = None) -> Tensor:
-        """Earlier columns, the old factors' unless given, and random ones: [N, n, r] for a rank."""
-        columns = self._columns if columns is None else columns
+        """Earlier columns, the old factors' unless given, scaled, and random ones: [N, n, r] for a rank."""
+        columns = self.balance.column_scale * (self._columns if columns is None else columns)
         _, n, known = columns.shape
         width = min(rank + self.group["oversampling"], n, self._rows.shape[1])
         random = random_columns(n, max(0, width - known), self.group["seed"], self.group["step"], columns.device)
@@ -155,6 +174,7 @@ class _SecondMoment:
         part = object.__new__(_SecondMoment)
         part.group, part._height = self.group, self._height
         part._grads, part._rows, part._columns = (x[places] for x in (self._grads, self._rows, self._columns))
+        part.balance = self.balance.part(places)
         return part
 
 
@@ -210,9 +230,11 @@ def _apply(batch: list[Slot], place: slice, update: Tensor, norms: _Norms, group
     torch._foreach_add_(weights, steps, alpha=-rate)
 
 
-def _normalised(grads: Tensor, second: Tensor, eps: float) -> Tensor:
+def _normalised(grads: Tensor, second: Tensor, group: dict[str, Any]) -> Tensor:
     """The update before it is scaled, in the memory of the second moment, which is lost."""
-    return torch.div(grads, second.sqrt_().add_(eps), out=second)
+    # The moment's bias towards its beginning, 0, corrected as in Adam.
+    unbiased = second.div_(1 - group["betas"][1] ** (group["step"] + 1))
+    return torch.div(grads, unbiased.sqrt_().add_(group["eps"]), out=second)
 
 
 def _squares(matrices: Tensor) -> Tensor:
@@ -249,10 +271,11 @@ def _grow(
         some = [batch[i] for i in now]
         part = moment.part(now)
         known = torch.stack([slot.state["columns"] for slot in some])
-        factors = subspace_iteration(part, part.start(rank, known), group["power_steps"])
+        factors = subspace_iteration(part, part.start(rank, known), group["power_steps"], part.balance)
         wanted = _adapted_ranks(some, factors, total[now], group, rank)
+        kept = part.balance.restore(factors)
         for k, i in enumerate(now):
-            _keep(batch[i], factors, k, min(rank, wanted[k]))
+            _keep(batch[i], kept, k, min(rank, wanted[k]))
             if wanted[k] > rank:
                 ranks[i] = wanted[k]
                 places.append(i)

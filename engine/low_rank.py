@@ -39,19 +39,63 @@ class Factors:
         return ((total.unsqueeze(-1) - kept) / total.unsqueeze(-1).clamp_min(1e-38)).clamp_(0, 1).sqrt_()
 
 
-def subspace_iteration(blocks: Blocks, start: Tensor, steps: int) -> Factors:
+@dataclass
+class Balance:
+    """Scales that make all entries of non-negative matrices about 1: A_ij / (r_i c_j).
+
+    With sums of rows as r, and shares of columns in the whole as c, a matrix of rank one becomes ones. The best factors
+    of the scaled matrix are those of the least relative error of entries; plain ones have the least absolute error,
+    and miss rows and columns of small numbers. Scales are folded into the factors, so that they take no memory.
+
+    rows (float32, [N, m, 1]): r.
+    columns (float32, [N, n, 1]): c.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __post_init__(self) -> None:
+        self.row_scale, self.column_scale = (torch.where(x > 0, 1 / x, 0) for x in (self.rows, self.columns))
+
+    @classmethod
+    def of(cls, row_sums: Tensor, column_sums: Tensor) -> Balance:
+        """RETURNS (Balance): For matrices with these sums, shapes [N, m, 1] and [N, n, 1]."""
+        return cls(row_sums, column_sums / column_sums.sum(1, keepdim=True).clamp_min(1e-38))
+
+    @classmethod
+    def none(cls, count: int, m: int, n: int, device: torch.device) -> Balance:
+        """RETURNS (Balance): One that leaves matrices as they are."""
+        return cls(torch.ones(count, m, 1, device=device), torch.ones(count, n, 1, device=device))
+
+    def scaled(self, place: slice, block: Tensor) -> Tensor:
+        """RETURNS (float32, [N, rows, n]): A block of rows of the scaled matrices."""
+        return block * self.row_scale[:, place] * self.column_scale.mT
+
+    def restore(self, factors: Factors) -> Factors:
+        """RETURNS (Factors): Of the matrices, from those of the scaled ones; Q is not orthonormal any more."""
+        return Factors(factors.rows * self.rows, factors.columns * self.columns)
+
+    def part(self, places: list[int]) -> Balance:
+        """RETURNS (Balance): That of some of the matrices."""
+        return Balance(self.rows[places], self.columns[places])
+
+
+def subspace_iteration(blocks: Blocks, start: Tensor, steps: int, balance: Balance) -> Factors:
     """S-RSI (Adapprox, arXiv 2403.14958): randomised subspace iteration without the small SVD at its end.
 
     blocks (Blocks): The matrices; gone through twice a step.
     start (float32, [N, n, r]): Where the subspace starts: earlier factors, Gaussian columns, or both. What comes first
         stays first, so that the leading columns are the ones to keep.
     steps (int): Power steps, 1 or more.
-    RETURNS (Factors): Of rank r, or of m when that is less.
+    balance (Balance): Scales of the matrices that are factored.
+    RETURNS (Factors): Of the scaled matrices, of rank r, or of m when that is less.
     """
     columns = start
     for _ in range(steps):
-        rows = orthonormal(torch.cat([block @ columns for _, block in blocks()], dim=1))
-        columns = sum(block.mT @ rows[:, place] for place, block in blocks())
+        scaled = balance.column_scale * columns
+        rows = orthonormal(balance.row_scale * torch.cat([block @ scaled for _, block in blocks()], dim=1))
+        scaled = balance.row_scale * rows
+        columns = balance.column_scale * sum(block.mT @ scaled[:, place] for place, block in blocks())
     return Factors(rows, columns)
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .adapprox_step import block_size
-from .low_rank import random_columns, rank_ladder, rank_limit, rung, subspace_iteration
+from .low_rank import Balance, random_columns, rank_ladder, rank_limit, rung, subspace_iteration
 from .matrix_views import as_matrix, from_matrix, local_part
 
 # First element and the one after the last, for each dimension.
@@ -90,10 +90,16 @@ class MomentShards:
         rank = rung(rank_ladder(most), sum(piece.rank_within(self._bounds) for piece in pieces))
         width = min(rank + self._group["oversampling"], m, n)
         random = random_columns(n, width, self._group["seed"], self._group["step"], self._weight.device)
-        factors = subspace_iteration(blocks, random.unsqueeze(0), self._group["power_steps"])
+        balance = Balance.none(1, m, n, self._weight.device)
+        if self._group["balanced"]:
+            values = [block for _, block in blocks()]
+            row_sums = torch.cat([block.sum(2, keepdim=True) for block in values], dim=1)
+            balance = Balance.of(row_sums, sum(block.sum(1).unsqueeze(2) for block in values))
+        factors = subspace_iteration(blocks, random.unsqueeze(0), self._group["power_steps"], balance)
         # What is lost here is lost for many steps: the best of the oversampled directions are kept, not the first.
         best = torch.linalg.svd(factors.columns[0], full_matrices=False).Vh[:rank].mT
-        return factors.rows[0] @ best, factors.columns[0] @ best
+        kept = balance.restore(factors)
+        return kept.rows[0] @ best, kept.columns[0] @ best
 
     def _values(self, pieces: list[_Piece], bounds: Bounds) -> Tensor:
         """The second moment within bounds: [sizes of the bounds]."""

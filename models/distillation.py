@@ -18,7 +18,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from ..errors import Errors, first_line
+from ..errors import Errors
+from .assistant import fit_head, load_encoder
 from .checkpoints import replace_folder
 from .masked_lm import build_masked_lm
 from .process_group import Ranks
@@ -38,13 +39,16 @@ from .sentence_pairs import SentencePairs
 from .sentence_settings import DistillationSettings, StepSettings
 from .sentence_stage import Report, Row, Stage, pooled_model
 from .teacher_table import teacher_table
+from .vocabulary_transplant import transplant
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer
-    from transformers import ModernBertModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 ENCODER, STATIC = "encoder", "static"
+# Sentences that the map from an assistant's vectors to its teacher's is fitted to at the beginning.
+HEAD_SENTENCES = 4096
 
 
 class Distillation:
@@ -70,12 +74,12 @@ class Distillation:
         RAISES (RuntimeError): S740 when a loss is no number any more.
         """
         torch.manual_seed(self.settings.training.seed)
-        stages, teacher = self.settings.stages, TeacherTable(self._table())
-        assistant = self._stage("pieces", self._assistant, lambda model: VectorLoss(PieceVectors(model), teacher))
-        static = self.output / "pieces" / STATIC
-        if stages.pieces.steps and self.ranks.is_first and not static.exists():
-            _save(static_encoder(assistant), static)
-        assistant = self._stage("assistant", lambda: assistant, lambda model: VectorLoss(model, teacher))
+        stages, teacher = self.settings.stages, TeacherTable(self._table)
+        pieces = self._stage("pieces", self._pieces, lambda model: VectorLoss(PieceVectors(model), teacher))
+        if stages.pieces.steps and self.ranks.is_first and not self._static.exists():
+            _save(static_encoder(pieces), self._static)
+        self.ranks.wait()
+        assistant = self._stage("assistant", lambda: self._assistant(pieces), lambda model: VectorLoss(model, teacher))
         student = self._stage(
             "embedding", lambda: self._student(assistant), lambda model: EmbeddingLoss(model, assistant)
         )
@@ -139,6 +143,7 @@ class Distillation:
             total += [min(count, most) for count in self.pairs.piece_counts(side)]
         return total
 
+    @cached_property
     def _table(self) -> np.ndarray:
         """The teacher's vectors of all English sentences; the first rank computes them."""
         path = self.output / "teacher.npy"
@@ -156,16 +161,34 @@ class Distillation:
         if self.report and self.ranks.is_first:
             self.report({"stage": "teacher", "step": done, "steps": total})
 
-    def _assistant(self) -> SentenceTransformer:
-        settings = self.settings.assistant
-        encoder, tokenizer = (
-            load_encoder(settings.encoder) if settings.encoder else (self._random_encoder(), self.pairs.tokenizer)
-        )
-        return self._pooled(encoder, tokenizer)
+    @property
+    def _static(self) -> Path:
+        return self.output / "pieces" / STATIC
 
-    def _random_encoder(self) -> ModernBertModel:
+    def _pieces(self) -> SentenceTransformer:
         vocabulary, length = len(self.pairs.tokenizer), self.settings.training.max_length
-        return build_masked_lm(self.settings.assistant.shape, vocabulary=vocabulary, length=length).model
+        encoder = build_masked_lm(self.settings.assistant.shape, vocabulary=vocabulary, length=length).model
+        return self._pooled(encoder, self.pairs.tokenizer)
+
+    def _assistant(self, pieces: SentenceTransformer) -> SentenceTransformer:
+        """The assistant to begin with: of random weights but for its pieces, or pretrained."""
+        from sentence_transformers import SentenceTransformer
+
+        settings, tokenizer = self.settings.assistant, self.pairs.tokenizer
+        if not settings.encoder:
+            return pieces
+        encoder, own_tokenizer = load_encoder(settings.encoder, settings.layers)
+        english = self._english[0]
+        if own_tokenizer.get_vocab() != tokenizer.get_vocab():
+            if not self._static.exists():
+                raise ValueError(Errors.S869)
+            static = SentenceTransformer(str(self._static), device="cpu")[0].embedding.weight
+            transplant(encoder, own_tokenizer, tokenizer, static, english)
+        assistant = self._pooled(encoder, tokenizer)
+        chance = np.random.default_rng(self.settings.training.seed)
+        chosen = np.sort(chance.permutation(len(english))[:HEAD_SENTENCES])
+        fit_head(assistant, [english[i] for i in chosen], self._table[chosen])
+        return assistant
 
     def _student(self, assistant: SentenceTransformer) -> SentenceTransformer:
         sizes = self.settings.student
@@ -192,24 +215,6 @@ class Distillation:
         self.rows.append({"stage": name, "held_out": scores})
         if self.report and self.ranks.is_first:
             self.report(self.rows[-1])
-
-
-def load_encoder(folder: str) -> tuple[ModernBertModel, PreTrainedTokenizerBase]:
-    """A ModernBERT and its tokenizer.
-
-    folder (str): Folder, such as `samarkand train-encoder` writes.
-    RETURNS (tuple): Both.
-    RAISES (ValueError): S864 for another kind of encoder, or none.
-    """
-    from transformers import AutoModel, AutoTokenizer, ModernBertModel
-
-    try:
-        encoder, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise ValueError(Errors.S864.format(path=folder, reason=first_line(error))) from None
-    if type(encoder) is not ModernBertModel:
-        raise ValueError(Errors.S864.format(path=folder, reason=f"it is a {type(encoder).__name__}"))
-    return encoder.float(), tokenizer
 
 
 @torch.no_grad()

@@ -149,7 +149,7 @@ def load_sentence_model(
         raise ValueError(Errors.S801.format(pooling=pooling, known=", ".join(POOLINGS)))
     try:
         with _no_bars():
-            model = SentenceTransformer(_place(str(name)), device=device, trust_remote_code=False)
+            model = SentenceTransformer(model_folder(str(name)), device=device, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(Errors.S800.format(name=name, why=first_line(error))) from error
     if pooling is not None:
@@ -190,8 +190,12 @@ def _no_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _place(name: str) -> str:
-    """The folder of a bundled model, or of one inside an installed package of that name; else the name itself."""
+def model_folder(name: str) -> str:
+    """The folder of a bundled model, or of one inside an installed package of that name; else the name itself.
+
+    name (str): Name or folder of a model.
+    RETURNS (str): A folder, or a name for the hub.
+    """
     if not Path(name).exists() and (PACKAGES / name / "modules.json").is_file():
         return str(PACKAGES / name)
     if name.isidentifier() and not Path(name).exists() and (spec := importlib.util.find_spec(name)):

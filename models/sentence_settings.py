@@ -138,11 +138,14 @@ class ContrastiveSettings:
 class AssistantSettings:
     """The assistant, as wide as the student and with its pieces.
 
-    encoder (str): Folder of a ModernBERT, such as `train-encoder` writes; empty for random weights.
-    shape (EncoderShape): Sizes of a random one.
+    encoder (str): A BERT or ModernBERT to begin with, by name or folder; empty for random weights. One with another
+        vocabulary than the pairs' gets theirs, by `transplant`.
+    layers (list[int]): Which of its layers the assistant has, in this order; empty for all.
+    shape (EncoderShape): Sizes of a random one, whose pieces alone learn in the first stage.
     """
 
     encoder: str = ""
+    layers: list[int] = field(default_factory=list)
     shape: EncoderShape = field(default_factory=lambda: EncoderShape(layers=6, width=256, heads=4, hidden=768))
 
 
@@ -164,8 +167,8 @@ class StudentSettings:
 class StageSettings:
     """The stages, in their order.
 
-    pieces (StepSettings): Before the first, and not of the paper: the assistant's pieces learn from the teacher without
-        its layers, in a small part of the time. An assistant that begins with a pretrained encoder has no use for it.
+    pieces (StepSettings): Before the first, and not of the paper: the pieces of an assistant with random weights learn
+        from the teacher without its layers, in a small part of the time.
     assistant (StepSettings): 1, the assistant learns from the teacher.
     embedding (StepSettings): 2, the student's embedding layer learns from the assistant's.
     recurrence (StepSettings): 3, the student learns from the assistant.

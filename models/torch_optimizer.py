@@ -63,6 +63,7 @@ def create_adapprox(
     max_rank: float = 0.25,
     tolerance: float = 0.2,
     cosine_guidance: bool = False,
+    balanced: bool = True,
     seed: int = 0,
 ) -> TorchOptimizer:
     """Adapprox (arXiv 2403.14958) for pipelines with torch networks: see `samarkand.engine.Adapprox`.
@@ -71,7 +72,7 @@ def create_adapprox(
     beta1 (float): Decay of the first moment; 0 keeps none and takes no memory for it.
     beta2 (float): Decay of the second moment.
     average_decay (float): As in `samarkand.AdamW.v1`; none by default, since averages take the memory of the weights.
-    clip_threshold, min_rank, max_rank, tolerance, cosine_guidance, seed: As in `samarkand.engine.Adapprox`.
+    clip_threshold, min_rank, max_rank, tolerance, cosine_guidance, balanced, seed: As in `samarkand.engine.Adapprox`.
     RETURNS (TorchOptimizer): The optimizer. spaCy's own thinc networks are stepped by thinc's Adam.
     """
     make = partial(
@@ -83,6 +84,7 @@ def create_adapprox(
         max_rank=max_rank,
         tolerance=tolerance,
         cosine_guidance=cosine_guidance,
+        balanced=balanced,
         seed=seed,
     )
     moments = {"beta1": beta1, "beta2": beta2, "eps": eps, "L2": L2, "grad_clip": grad_clip}

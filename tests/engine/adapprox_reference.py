@@ -25,11 +25,12 @@ class ReferenceAdapprox:
         clip_threshold: float,
         power_steps: int,
         oversampling: int,
+        balanced: bool,
         seed: int,
     ) -> None:
         self.weight, self.rank, self.lr, self.betas, self.eps = weight, rank, lr, betas, eps
         self.weight_decay, self.clip_threshold = weight_decay, clip_threshold
-        self.power_steps, self.oversampling, self.seed = power_steps, oversampling, seed
+        self.power_steps, self.oversampling, self.balanced, self.seed = power_steps, oversampling, balanced, seed
         m, n = weight.shape
         self.q, self.u = torch.zeros(m, 0), torch.zeros(n, 0)
         self.first = torch.zeros(m, n)
@@ -39,21 +40,25 @@ class ReferenceAdapprox:
         """Step by a gradient [m, n]."""
         beta1, beta2 = self.betas
         second = beta2 * (self.q @ self.u.T).clamp(min=0) + (1 - beta2) * grad * grad
-        columns = self._start(second)
+        row_sizes, column_sizes = torch.ones(len(second), 1), torch.ones(second.shape[1], 1)
+        if self.balanced:
+            row_sizes, column_sizes = second.sum(1, keepdim=True), (second.sum(0) / second.sum()).unsqueeze(1)
+        scaled = second / row_sizes / column_sizes.T
+        columns = self._start(scaled, self.u / column_sizes)
         for _ in range(1 if self.steps else 1 + self.power_steps):
-            q = torch.linalg.qr(second @ columns).Q
-            columns = second.T @ q
-        self.q, self.u = q[:, : self.rank], columns[:, : self.rank]
-        update = grad / (second.sqrt() + self.eps)
+            q = torch.linalg.qr(scaled @ columns).Q
+            columns = scaled.T @ q
+        self.q, self.u = q[:, : self.rank] * row_sizes, columns[:, : self.rank] * column_sizes
+        unbiased = second / (1 - beta2 ** (self.steps + 1))
+        update = grad / (unbiased.sqrt() + self.eps)
         rms = update.norm() / update.numel() ** 0.5
         update = update / max(1.0, float(rms) / self.clip_threshold)
         self.first = beta1 * self.first + (1 - beta1) * update
         self.weight -= self.lr * (self.first + self.weight_decay * self.weight)
         self.steps += 1
 
-    def _start(self, second: Tensor) -> Tensor:
-        width = min(self.rank + self.oversampling, *second.shape) - self.u.shape[1]
+    def _start(self, second: Tensor, known: Tensor) -> Tensor:
+        width = min(self.rank + self.oversampling, *second.shape) - known.shape[1]
         generator = torch.Generator().manual_seed((self.seed << 32) + self.steps)
         random = torch.randn(second.shape[1], width, generator=generator)
-        scaled = self.u / self.u.abs().amax(0) if self.u.numel() else self.u
-        return torch.cat([scaled, random], dim=1)
+        return torch.cat([known / known.abs().amax(0) if known.numel() else known, random], dim=1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samarkand.engine.low_rank import Blocks, Factors, orthonormal, rank_ladder, rung, subspace_iteration
+from samarkand.engine.low_rank import Balance, Blocks, Factors, orthonormal, rank_ladder, rung, subspace_iteration
 from torch import Tensor
 
 
@@ -20,6 +20,11 @@ def _blocks(matrices: Tensor, height: int = 5) -> Blocks:
             yield place, matrices[:, place]
 
     return blocks
+
+
+def _factors(matrices: Tensor, start: Tensor, steps: int, height: int = 5) -> Factors:
+    count, m, n = matrices.shape
+    return subspace_iteration(_blocks(matrices, height), start, steps, Balance.none(count, m, n, matrices.device))
 
 
 def _moments(count: int, m: int, n: int, seed: int) -> Tensor:
@@ -37,7 +42,7 @@ def _start(count: int, n: int, r: int, seed: int = 0) -> Tensor:
 @given(st.integers(2, 14), st.integers(2, 14), st.integers(0, 1000))
 def test_a_full_sketch_is_exact(m, n, seed):
     matrices = _moments(2, m, n, seed)
-    factors = subspace_iteration(_blocks(matrices), _start(2, n, min(m, n)), 2)
+    factors = _factors(matrices, _start(2, n, min(m, n)), 2)
     torch.testing.assert_close(factors.rows @ factors.columns.mT, matrices, atol=1e-5, rtol=1e-5)
 
 
@@ -45,7 +50,7 @@ def test_a_full_sketch_is_exact(m, n, seed):
 @given(st.integers(4, 30), st.integers(4, 30), st.integers(1, 4), st.integers(0, 1000))
 def test_errors_are_those_of_the_product_and_fall_with_the_rank(m, n, rank, seed):
     matrices = _moments(3, m, n, seed)
-    factors = subspace_iteration(_blocks(matrices), _start(3, n, rank), 2)
+    factors = _factors(matrices, _start(3, n, rank), 2)
     errors = factors.relative_errors(matrices.square().sum((1, 2)))
     assert errors.shape == (3, rank)
     assert (errors[:, 1:] <= errors[:, :-1] + 1e-6).all()
@@ -63,7 +68,7 @@ def test_more_power_steps_come_closer_to_the_best_of_that_rank(rank):
     best = (values[:, rank:].sum(1) / total).sqrt().mean()
     means = []
     for steps in (1, 2, 5):
-        factors = subspace_iteration(_blocks(matrices), _start(8, 60, rank + 5), steps)
+        factors = _factors(matrices, _start(8, 60, rank + 5), steps)
         means.append(factors.relative_errors(total)[:, rank - 1].mean())
     assert means[0] >= means[1] - 1e-4 >= means[2] - 2e-4
     assert means[2] <= best * 1.02
@@ -71,9 +76,40 @@ def test_more_power_steps_come_closer_to_the_best_of_that_rank(rank):
 
 def test_blocks_of_any_height_give_the_same_factors():
     matrices, start = _moments(2, 23, 11, 1), _start(2, 11, 4)
-    whole = subspace_iteration(_blocks(matrices, 23), start, 3)
-    parts = subspace_iteration(_blocks(matrices, 4), start, 3)
+    whole = _factors(matrices, start, 3, 23)
+    parts = _factors(matrices, start, 3, 4)
     torch.testing.assert_close(parts.rows @ parts.columns.mT, whole.rows @ whole.columns.mT, atol=1e-5, rtol=1e-5)
+
+
+def _balance(matrices: Tensor) -> Balance:
+    return Balance.of(matrices.sum(2, keepdim=True), matrices.sum(1).unsqueeze(2))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(4, 20), st.integers(4, 20), st.integers(0, 1000))
+def test_balanced_factors_are_the_best_of_the_scaled_matrix(m, n, seed):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [10 ** (4 * torch.rand(2, side, 1, generator=generator) - 2) for side in (m, n)]
+    matrices = _moments(2, m, n, seed) * sizes[0] * sizes[1].mT
+    balance, rank = _balance(matrices), 2
+    factors = subspace_iteration(_blocks(matrices), _start(2, n, min(m, n)), 30, balance)
+    restored = balance.restore(factors)
+    torch.testing.assert_close(restored.rows @ restored.columns.mT, matrices, atol=0, rtol=2e-3)
+    ones = matrices.sum((1, 2), keepdim=True) * matrices / matrices.sum(2, keepdim=True) / matrices.sum(1, keepdim=True)
+    parts = torch.cat([balance.scaled(place, block) for place, block in _blocks(matrices)()], dim=1)
+    torch.testing.assert_close(parts, ones)
+    errors = factors.relative_errors(ones.square().sum((1, 2)))[:, rank - 1]
+    best = (torch.linalg.svdvals(ones)[:, rank:].square().sum(1) / ones.square().sum((1, 2))).sqrt()
+    torch.testing.assert_close(errors, best, atol=2e-2, rtol=0.2)
+
+
+def test_balanced_factors_of_rank_one_are_adafactors():
+    matrices = torch.rand(1, 20, 1) * torch.rand(1, 1, 12)
+    matrices[0, 3] = 0
+    balance = _balance(matrices)
+    kept = balance.restore(subspace_iteration(_blocks(matrices), _start(1, 12, 1), 3, balance))
+    adafactor = matrices.sum(2, keepdim=True) * matrices.sum(1, keepdim=True) / matrices.sum((1, 2), keepdim=True)
+    torch.testing.assert_close(kept.rows @ kept.columns.mT, adafactor)
 
 
 def test_a_matrix_of_zeros_has_no_error():

@@ -12,10 +12,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
-from samarkand.models.distillation import Distillation, load_encoder
+from samarkand.models.assistant import load_encoder
+from samarkand.models.distillation import Distillation
 from samarkand.models.masked_lm import EncoderShape, build_masked_lm
 from samarkand.models.process_group import Ranks
-from samarkand.models.recurrent_encoder import RecurrentEncoder
+from samarkand.models.recurrent_modernbert import RecurrentModernBert
 from samarkand.models.sentence_losses import PieceVectors
 from samarkand.models.sentence_metrics import unit_vectors
 from samarkand.models.sentence_model import load_sentence_model
@@ -130,7 +131,7 @@ def test_translations_come_together(distilled):
 def test_the_result_is_a_small_sentence_encoder(distilled, teacher):
     output, _, _ = distilled
     model = load_sentence_model(output / "encoder")
-    assert type(model.model[0].model) is RecurrentEncoder
+    assert type(model.model[0].model) is RecurrentModernBert
     vectors = model.encode(["the cat runs in the park", "猫在公园跑", ""])
     assert model.width == load_sentence_model(teacher).width
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 1, 0], atol=1e-3)
@@ -223,6 +224,20 @@ def test_an_assistant_begins_with_an_encoder(tmp_path, pairs, teacher):
     torch.testing.assert_close(student.layers[0].mlp.Wi.weight.float(), first, atol=1e-3, rtol=1e-3)
 
 
+def test_an_assistant_of_another_vocabulary_begins_near_its_teacher(tmp_path, pairs, teacher):
+    none = {f"stages.{name}": {"steps": 0} for name in STAGES[1:]}
+    settings = {"assistant": {"encoder": teacher, "layers": [0, 2]}, "student": {"embedding_size": 16, "layers": 2}}
+    config = distillation(tmp_path, pairs, teacher, **none, **settings)
+    train_encoder(config)
+    student, whole = load_sentence_model(tmp_path / "output" / "encoder"), load_sentence_model(teacher)
+    english = [row[0] for row in sentences()]
+    found, wanted = unit_vectors(student.encode(english)), unit_vectors(whole.encode(english))
+    assert (found * wanted).sum(1).mean() > 0.9
+    assert student.model[0].model.config.num_hidden_layers == 2
+    with pytest.raises(ValueError, match="S869"):
+        train_encoder(config, ["--stages.pieces.steps", "0", "--output", str(tmp_path / "other")])
+
+
 def test_mirror_spreads_vectors(tmp_path):
     words = product(["cat", "dog"], ["sat", "ran"], ["on", "in"], ["mat", "park"], ["", ".", " ,"])
     texts = [f"the {a} {b} {c} a {d}{e}" for a, b, c, d, e in words]
@@ -301,7 +316,7 @@ def test_bad_settings_are_told(tmp_path, pairs, teacher):
         (["--objective", "best"], "S732"),
         (["--pairs", str(tmp_path)], "S862"),
         (["--teacher", str(tmp_path / "none")], "S800"),
-        (["--assistant.encoder", teacher], "S864"),
+        (["--assistant.encoder", str(tmp_path)], "S864"),
         (["--student.layers", "9", "--stages.assistant.steps", "0"], "S861"),
     ):
         with pytest.raises(ValueError, match=code):
