@@ -23,3 +23,16 @@ def benchmark_parser(description: str | None, *, threads: int, model: bool = Fal
     if model:
         parser.add_argument("--model", type=Path, help="folder of a pipeline; the bundled one by default")
     return parser
+
+
+def named_folder(text: str) -> tuple[str, str]:
+    """Read an option NAME=FOLDER.
+
+    text (str): The option.
+    RETURNS (tuple[str, str]): Both.
+    RAISES (ArgumentTypeError): For another form.
+    """
+    name, _, folder = text.partition("=")
+    if not folder:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FOLDER")
+    return name, folder

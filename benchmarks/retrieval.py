@@ -1,12 +1,12 @@
 """Retrieval: recall, speed, build time and memory of every kind of index, with hnswlib and usearch in the same run.
 
-    python benchmarks/retrieval.py --vectors /tmp/minilm.npy --threads 2
+    python benchmarks/retrieval.py --encoder NAME=FOLDER --vectors /tmp/vectors.npy --threads 2
 
-Vectors are those of real sentences by all-MiniLM-L6-v2: from the file, or encoded from the corpora in SAMARKAND_DATA
-and written there. Some are held out as queries. Each index is built over the vectors as they are and whitened to fewer
-dimensions; recall is against exact search over the same vectors. Memory is that of the index in its file, which is what
-it takes in memory; vectors that are ranked again stay on disk. Peers have the links of HNSW32 and construct as they do
-by default.
+Vectors are those of real sentences by an encoder, all-MiniLM-L6-v2 unless another is named: from the file, or encoded
+from the corpora in SAMARKAND_DATA and written there. Some are held out as queries. Each index is built over the vectors
+as they are and whitened to fewer dimensions; recall is against exact search over the same vectors. Memory is that of
+the index in its file, which is what it takes in memory; vectors that are ranked again stay on disk. Peers have the
+links of HNSW32 and construct as they do by default.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from typing import Any
 import faiss
 import numpy as np
 from index_kills import kill_often
-from minilm import load_minilm
-from options import benchmark_parser
+from minilm import PACKAGE
+from options import benchmark_parser, named_folder
 from results_file import row, show, write_rows
 from samarkand.models.index_choice import FLAT_ROWS, LINK_BYTES, choose_factory
 from samarkand.models.search_index import SearchIndex
+from samarkand.models.sentence_model import load_sentence_model
 from samarkand.models.whitening import VectorStatistics
 
 COMMAND = "python benchmarks/retrieval.py"
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = benchmark_parser(__doc__, threads=2)
     parser.add_argument("--size", type=int, default=1_000_000, help="vectors in the index")
     parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--encoder", type=named_folder, default=("MiniLM", PACKAGE), metavar="NAME=FOLDER")
     parser.add_argument("--vectors", type=Path, help="NumPy file of float32 vectors; written when it is not there")
     parser.add_argument("--dim", type=int, default=256, help="dimensions after whitening")
     parser.add_argument("--index", nargs="+", choices=KINDS, default=KINDS)
@@ -78,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.size, options.queries, options.dim, options.kills = 3000, 50, 16, 1
         everything = random_vectors(options.size + options.queries, 32)
     else:
-        everything = real_vectors(options.vectors, options.size + options.queries)
+        everything = real_vectors(options.encoder[1], options.vectors, options.size + options.queries)
     rows: list[dict[str, Any]] = []
     peers = installed(options.peer)
     queries, vectors = everything[: options.queries], everything[options.queries :]
@@ -86,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
         (f"{vectors.shape[1]}", None),
         (f"whitened to {options.dim}", whitener(vectors, options.dim)),
     ):
-        name = f"{'random' if options.quick else 'MiniLM'} {label}, {len(vectors):,}"
+        name = f"{'random' if options.quick else options.encoder[0]} {label}, {len(vectors):,}"
         sides = (vectors, queries) if change is None else (change(vectors), change(queries))
         rows += measure(name, *map(normalized, sides), options.index, peers, options.threads)
         write_rows("retrieval", rows, options.results)
@@ -277,9 +279,10 @@ def random_vectors(count: int, width: int) -> np.ndarray:
     return (centres[draw.integers(50, size=count)] + 0.5 * draw.standard_normal((count, width))).astype(np.float32)
 
 
-def real_vectors(path: Path | None, count: int) -> np.ndarray:
+def real_vectors(encoder: str, path: Path | None, count: int) -> np.ndarray:
     """Vectors of sentences, in random order.
 
+    encoder (str): Name or folder of what encodes them.
     path (Optional[Path]): File that they are read from, or written to.
     count (int): How many.
     RETURNS (np.ndarray): Shape (count, width), float32, without zeros.
@@ -288,7 +291,7 @@ def real_vectors(path: Path | None, count: int) -> np.ndarray:
     if path is not None and path.exists():
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     else:
-        vectors = load_minilm().encode(distinct_sentences(count), batch_size=128, progress=True)
+        vectors = load_sentence_model(encoder).encode(distinct_sentences(count), batch_size=128, progress=True)
         if path is not None:
             np.save(path, vectors)
     vectors = np.asarray(vectors[:count], dtype=np.float32)

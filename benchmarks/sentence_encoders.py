@@ -9,7 +9,6 @@ the median of the passes.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import tempfile
@@ -20,7 +19,7 @@ from typing import Any
 
 import torch
 from minilm import load_minilm
-from options import benchmark_parser
+from options import benchmark_parser, named_folder
 from results_file import row, show, write_rows
 from samarkand.models.sentence_model import SentenceModel, SentenceTransformerModel
 from samarkand.pipeline.evaluate_encoder import evaluate_encoder
@@ -45,7 +44,9 @@ WARM_UP = 1
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = benchmark_parser(__doc__, threads=2)
-    parser.add_argument("--encoder", nargs="+", type=_named, default=[], metavar="NAME=FOLDER", help="or MiniLM alone")
+    parser.add_argument(
+        "--encoder", nargs="+", type=named_folder, default=[], metavar="NAME=FOLDER", help="or MiniLM alone"
+    )
     parser.add_argument("--set", nargs="+", dest="sets", help="sets or families; all at hand by default")
     parser.add_argument("--data", type=Path, default=os.environ.get("SAMARKAND_DATA"), help="folder of the corpora")
     parser.add_argument("--limit", type=int, help="pairs of each set")
@@ -178,13 +179,6 @@ def _isotropy_rows(name: str, isotropy: dict[str, Any], about: dict[str, Any]) -
         if figures:
             rank = figures["effective_rank"]
             yield row(name, f"isotropy: {kind}", "effective rank", rank, **about | {"unit": "dimensions"})
-
-
-def _named(text: str) -> tuple[str, str]:
-    name, _, folder = text.partition("=")
-    if not folder:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FOLDER")
-    return name, folder
 
 
 if __name__ == "__main__":
