@@ -33,7 +33,7 @@ TEXT, TINY = "raw-en", "samples"
 SAMPLES = Path(__file__).parent.parent / "corpora" / "samples"
 CONTEXT, BATCH = 128, 16
 TRAIN_BYTES, HELD_BYTES = 6_000_000, 200_000
-RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 WEIGHT_DECAY = 0.1
 TUNING_SEED = 100
 
@@ -51,6 +51,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "samarkand/Adapprox": Adapprox,
     "samarkand/Adapprox, rank 1": partial(Adapprox, tolerance=1.0),
     "samarkand/Adapprox, greatest rank": partial(Adapprox, min_rank=2**30),
+    "samarkand/Adapprox, not balanced": partial(Adapprox, balanced=False),
     "samarkand/Adapprox, cosine guidance": partial(Adapprox, cosine_guidance=True),
     "samarkand/Adapprox, no first moment": partial(Adapprox, betas=(0.0, 0.999)),
 }

@@ -3,8 +3,8 @@
     python benchmarks/sentence_encoders.py --encoder student=FOLDER teacher=FOLDER
 
 Figures are those of `samarkand evaluate-encoder`. Speed is of sentences in English, Arabic and Chinese (PUD), through
-`sentence-transformers` for all-MiniLM-L6-v2 and through Samarkand for the others, in turn, in the same run; a row is
-the median of the passes.
+`sentence-transformers` for all-MiniLM-L6-v2 and through Samarkand for the others, each also with products of 16 bits,
+in turn, in the same run; a row is the median of the passes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from minilm import load_minilm
 from options import benchmark_parser, named_folder
 from results_file import row, show, write_rows
-from samarkand.models.sentence_model import SentenceModel, SentenceTransformerModel
+from samarkand.models.sentence_model import SentenceModel, SentenceTransformerModel, load_sentence_model
 from samarkand.pipeline.evaluate_encoder import evaluate_encoder
 from samarkand.pipeline.evaluation_sets import EvaluationSets, load_sets
 from samarkand.pipeline.sentence_models import load_encoder
@@ -66,6 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
         rows += judge(name, encoder, sets, limit=options.limit)
         write_rows("sentence_encoders", rows, options.results)
     if options.passes:
+        encoders |= {f"{name}, bf16": load_sentence_model(folder, precision="bf16") for name, folder in options.encoder}
         texts = speed_texts(load_sets(options.data, [SAMPLES if options.quick else SPEED_SET]))
         rows += time_encoders(encoders, peer, texts[: options.speed_sentences], passes=options.passes)
         write_rows("sentence_encoders", rows, options.results)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -47,10 +47,13 @@ class SentenceTransformerModel:
     """A model of `sentence-transformers` as a `SentenceModel`.
 
     model (SentenceTransformer): The model.
+    precision (str): As in `load_sentence_model`.
     """
 
-    def __init__(self, model: SentenceTransformer) -> None:
+    def __init__(self, model: SentenceTransformer, precision: str = "fp32") -> None:
         self.model = model.eval()
+        if precision == "bf16":
+            model[0].forward = _in_bf16(model[0].forward, model)
         self._fingerprint: str | None = None
 
     @property
@@ -128,7 +131,12 @@ class SentenceTransformerModel:
 
 
 def load_sentence_model(
-    name: str | Path, *, pooling: str | None = None, device: str | None = None, max_length: int | None = None
+    name: str | Path,
+    *,
+    pooling: str | None = None,
+    device: str | None = None,
+    max_length: int | None = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
 ) -> SentenceTransformerModel:
     """Load a model of `sentence-transformers`, or any encoder of `transformers`, by name or folder.
 
@@ -138,6 +146,8 @@ def load_sentence_model(
         takes the mean where there are none.
     device (Optional[str]): Such as "cuda"; None for a GPU where there is one.
     max_length (Optional[int]): Pieces that are read at once; None for what the model says.
+    precision (str): "bf16" for products of 16 bits in the encoder, faster where the processor has them (AVX512-BF16,
+        AMX, GPUs); sums and vectors stay in 32.
     RETURNS (SentenceTransformerModel): The model.
     RAISES (ValueError): If the pooling is unknown, or nothing can be loaded.
     """
@@ -159,7 +169,7 @@ def load_sentence_model(
     if model.device.type == "cpu":
         # Weights stored in 16 bits are slow there.
         model.float()
-    return SentenceTransformerModel(model)
+    return SentenceTransformerModel(model, precision)
 
 
 def weights_fingerprint(weights: Mapping[str, torch.Tensor], *about: str) -> str:
@@ -174,6 +184,17 @@ def weights_fingerprint(weights: Mapping[str, torch.Tensor], *about: str) -> str
         digest.update(name.encode())
         digest.update(weights[name].detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _in_bf16(forward: Callable[..., dict[str, Any]], model: SentenceTransformer) -> Callable[..., dict[str, Any]]:
+    """The encoder's forward pass under autocast; what is pooled has 32 bits again."""
+
+    def run(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        with torch.autocast(model.device.type, torch.bfloat16):
+            features = forward(*args, **kwargs)
+        return {key: value.float() if key == "token_embeddings" else value for key, value in features.items()}
+
+    return run
 
 
 @contextmanager

