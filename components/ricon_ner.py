@@ -16,12 +16,14 @@ from thinc.api import Config, Model, Optimizer, set_dropout_rate
 
 from ..errors import Errors, SamarkandWarning, Warnings
 from ..models.ricon_decode import CANDIDATE_TYPE, Candidates
-from ..models.ricon_loss import LossWeights
+from ..models.ricon_loss import IGNORED, LossWeights
 from ..models.ricon_model import SpanScores
+from ..models.transfer import TransferWeights, add_terms, check_encoder, transfer_step
 from .class_labels import ClassLabels
 from .ricon_annotations import annotate_spans, register_score, take_spans
 from .ricon_scorer import MODES, score_ricon
 from .ricon_targets import GoldSpans, gold_spans, least_width, reference_spans
+from .word_swaps import WordSwaps, make_character_noise
 
 DEFAULT_SPANS_KEY = "ricon"
 # Documents are scored in groups of about this many tokens, so that memory does not grow with the batch.
@@ -50,6 +52,8 @@ DEFAULT_MODEL = Config().from_str(DEFAULT_CONFIG)["model"]
         "keep_existing": True,
         "loss_weights": {"aware": 1.0, "agnostic": 1.0, "orthogonality": 0.1, "segments": 0.0},
         "negatives": 1.0,
+        "transfer": {"robust": 0.0, "push": 0.0, "pull": 0.0, "block": None, "max_push": 1.0},
+        "swaps": {"@misc": "samarkand.CharacterNoise.v1"},
         "scorer": {"@scorers": "samarkand.ricon_scorer.v1"},
     },
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
@@ -66,6 +70,8 @@ def make_ricon_ner(
     keep_existing: bool,
     loss_weights: dict[str, float],
     negatives: float,
+    transfer: dict[str, Any],
+    swaps: WordSwaps,
     scorer: Callable | None,
 ) -> RiconNer:
     """Make a `ricon_ner` pipe.
@@ -81,6 +87,9 @@ def make_ricon_ner(
         the likelihood of the whole segmentation of a text.
     negatives (float): Share of the spans clear of any entity that a step learns from, 0 to 1: less than 1 finds more
         entities and errs more often.
+    transfer (dict): Weights of transfer training, see `TransferWeights`: "robust", "push" and "pull", 0 for off, and
+        "block" and "max_push".
+    swaps (WordSwaps): Makes the perturbed copies, as in `transfer_textcat`; words of entities are never swapped.
     scorer (Optional[Callable]): Scoring function.
     RETURNS (RiconNer): The pipe.
     """
@@ -96,6 +105,8 @@ def make_ricon_ner(
         keep_existing=keep_existing,
         loss_weights=LossWeights(**loss_weights),
         negatives=negatives,
+        transfer=TransferWeights(**transfer),
+        swaps=swaps,
         scorer=scorer,
     )
 
@@ -120,6 +131,8 @@ class RiconNer(ClassLabels, TrainablePipe):
         keep_existing: bool = True,
         loss_weights: LossWeights | None = None,
         negatives: float = 1.0,
+        transfer: TransferWeights | None = None,
+        swaps: WordSwaps | None = None,
         scorer: Callable | None = score_ricon,
     ) -> None:
         if mode not in MODES:
@@ -141,6 +154,8 @@ class RiconNer(ClassLabels, TrainablePipe):
         self.keep_existing = keep_existing
         self.loss_weights = loss_weights
         self.negatives = negatives
+        self.transfer = transfer or TransferWeights()
+        self.swaps = swaps or make_character_noise()
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": [], "max_width": max_width}
         register_score()
@@ -191,7 +206,8 @@ class RiconNer(ClassLabels, TrainablePipe):
         examples (Iterable[Example]): The batch. Documents without entity annotation are passed over.
         drop (float): Dropout of thinc encoders below; torch networks have dropout settings of their own.
         sgd (Optional[Optimizer]): The optimizer; without one, gradients are left for `finish_update`.
-        losses (Optional[dict[str, float]]): Losses by pipe, added to.
+        losses (Optional[dict[str, float]]): Losses by pipe, added to; the terms of transfer training that are switched
+            on have entries such as "ricon_ner_push".
         RETURNS (dict[str, float]): The losses.
         """
         losses = {} if losses is None else losses
@@ -201,12 +217,17 @@ class RiconNer(ClassLabels, TrainablePipe):
         if not any(len(eg.predicted) for eg in examples):
             return losses
         set_dropout_rate(self.model, drop)
-        scores, backprop = self.model.begin_update([eg.predicted for eg in examples])
-        loss, gradients = self.get_loss(examples, scores)
-        backprop(gradients)
+        gold = [self._gold_spans(eg) for eg in examples]
+        docs = [eg.predicted for eg in examples]
+        copies = self.swaps(docs, [_tokens_of(spans) for spans in gold]) if self.transfer.is_on else docs
+
+        def get_loss(scores: list[SpanScores], weight: float) -> tuple[float, list[SpanScores]]:
+            return self._loss(gold, scores, weight)
+
+        terms = transfer_step(self.model, docs, copies, self.transfer, get_loss)
         if sgd is not None:
             self.finish_update(sgd)
-        losses[self.name] += loss
+        add_terms(losses, self.name, terms)
         return losses
 
     def get_loss(self, examples: Iterable[Example], scores: list[SpanScores]) -> tuple[float, list[SpanScores]]:
@@ -216,10 +237,7 @@ class RiconNer(ClassLabels, TrainablePipe):
         scores (list[SpanScores]): The network's output for it.
         RETURNS (tuple[float, list[SpanScores]]): The loss, and the gradient of each output.
         """
-        gold = [self._gold_spans(eg) for eg in examples]
-        sizes = [sum(map(len, batch.windows)) for batch in scores]
-        parts = [batch.loss(gold, self.loss_weights, n / sum(sizes), self.negatives) for n, batch in zip(sizes, scores)]
-        return sum(loss for loss, _ in parts), [gradient for _, gradient in parts]
+        return self._loss([self._gold_spans(eg) for eg in examples], scores)
 
     def initialize(
         self,
@@ -233,10 +251,13 @@ class RiconNer(ClassLabels, TrainablePipe):
         get_examples (Callable): Gives the training examples.
         nlp (Optional[Language]): The pipeline.
         labels (Optional[list[str]]): The types, when known.
-        RAISES (ValueError): S405 when there is no type to learn.
+        RAISES (ValueError): S405 when there is no type to learn, S602 to S606 when the encoder does not allow what
+            `transfer` asks for, and S611 or S612 when there is nothing to make copies of.
         WARNS: SW401 when spans are wider than the maximum: they can never be found and count as misses.
         """
         validate_get_examples(get_examples, "RiconNer.initialize")
+        if self.transfer.is_on:
+            self.swaps.prepare(self.vocab)
         for label in labels or ():
             self.add_label(label)
         widths: Counter[int] = Counter()
@@ -255,6 +276,7 @@ class RiconNer(ClassLabels, TrainablePipe):
         self.model.attrs["max_width"] = self.max_width
         self.model.set_dim("nO", len(self.labels))
         self.model.initialize(X=sample)
+        check_encoder(self.model, sample, self.transfer)
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """Score predicted against reference documents.
@@ -271,6 +293,14 @@ class RiconNer(ClassLabels, TrainablePipe):
         """Group of nested spans; None in flat mode."""
         return self.spans_key if self.mode == "nested" else None
 
+    def _loss(
+        self, gold: list[GoldSpans | None], scores: list[SpanScores], weight: float = 1.0
+    ) -> tuple[float, list[SpanScores]]:
+        sizes = [sum(map(len, batch.windows)) for batch in scores]
+        shares = [weight * size / sum(sizes) for size in sizes]
+        parts = [batch.loss(gold, self.loss_weights, n, self.negatives) for n, batch in zip(shares, scores)]
+        return sum(loss for loss, _ in parts), [gradient for _, gradient in parts]
+
     def _gold_spans(self, eg: Example) -> GoldSpans | None:
         return gold_spans(eg, self.labels, self._nested_key)
 
@@ -282,6 +312,11 @@ class RiconNer(ClassLabels, TrainablePipe):
             total, longest = sum(widths.values()), max(widths)
             message = Warnings.SW401.format(wide=wide, total=total, max_width=self.max_width, longest=longest)
             warnings.warn(message, SamarkandWarning, stacklevel=3)
+
+
+def _tokens_of(spans: GoldSpans | None) -> set[int]:
+    """Tokens of entities."""
+    return {i for start, end, label in spans or () if label != IGNORED for i in range(start, end)}
 
 
 def _groups(docs: list[Doc]) -> Iterator[list[Doc]]:

@@ -16,7 +16,7 @@ from thinc.types import Floats2d
 
 from ..errors import Errors
 from ..models.textcat_loss import UNKNOWN, probabilities, textcat_loss
-from ..models.transfer import TransferWeights, check_encoder, transfer_step
+from ..models.transfer import TransferWeights, add_terms, check_encoder, transfer_step
 from .cats_scorer import score_cats
 from .class_labels import ClassLabels
 from .word_swaps import WordSwaps, make_character_noise
@@ -165,9 +165,7 @@ class TransferTextcat(ClassLabels, TrainablePipe):
         terms = transfer_step(self.model, docs, copies, self.transfer, get_loss)
         if sgd is not None:
             self.finish_update(sgd)
-        losses[self.name] += terms.pop("task")
-        for term, loss in terms.items():
-            losses[f"{self.name}_{term}"] = losses.get(f"{self.name}_{term}", 0.0) + loss
+        add_terms(losses, self.name, terms)
         return losses
 
     def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> tuple[float, Floats2d]:

@@ -103,6 +103,18 @@ def transfer_step(
     return losses
 
 
+def add_terms(losses: dict[str, float], name: str, terms: dict[str, float]) -> None:
+    """Add the terms of a step to the losses of a pipeline: the task's under the name of the pipe, others after it.
+
+    losses (dict[str, float]): Losses by name, changed.
+    name (str): The pipe.
+    terms (dict[str, float]): What `transfer_step` returned.
+    """
+    for term, loss in terms.items():
+        key = name if term == "task" else f"{name}_{term}"
+        losses[key] = losses.get(key, 0.0) + loss
+
+
 def check_encoder(model: Model[list[Doc], Any], docs: list[Doc], weights: TransferWeights) -> None:
     """Find out before training whether an encoder can be trained so.
 
