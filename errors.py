@@ -454,6 +454,7 @@ class Errors(metaclass=_Coded):
         "An assistant with a vocabulary of its own needs to know what the pieces of the pairs mean. Set the steps of "
         "stages.pieces above 0."
     )
+    S870 = "A student with a skip is no plain BERT. Load it with samarkand, or distil one with student.skip = false."
     S900 = "No knowledge base at {path}: {reason}. Make one with build_knowledge_base."
     S901 = "The knowledge base {path} is of format {found}, and this samarkand knows {known}. Update it, or build anew."
     S902 = "The knowledge base {path} is damaged: {reason}. Build it again."
@@ -613,6 +614,6 @@ class Warnings(metaclass=_Coded):
         "and its like. Put a pipe before {name} that sets them; while it is trained alone, all is well."
     )
     SW1120 = (
-        "{count} pairs of labelling functions give nearly the same votes, such as columns {first} and {second}, counted "
-        "from 0. They count double: leave one out, or set correlated in the label model."
+        "{count} pairs of labelling functions give nearly the same votes, such as {first} and {second} from 0. "
+        "They count double: leave one out, or set correlated in the label model."
     )

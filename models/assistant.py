@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import ModernBertModel
 
 from ..errors import Errors, first_line
@@ -57,14 +57,35 @@ def fit_head(model: SentenceTransformer, texts: Sequence[str], wanted: np.ndarra
     texts (Sequence[str]): The texts; more than the encoder is wide.
     wanted (np.ndarray): The teacher's vectors of the texts, shape (texts, width).
     """
+    model[-1].linear.weight.copy_(ridge(without_head(model, texts), wanted).T)
+
+
+def without_head(model: SentenceTransformer, texts: Sequence[str]) -> Tensor:
+    """What a sentence encoder gives its last module.
+
+    model (SentenceTransformer): The encoder; its last module is a map.
+    texts (Sequence[str]): The texts.
+    RETURNS (Tensor): Shape (texts, width of the encoder), float64.
+    """
     head, linear = model[-1], model[-1].linear
     head.linear = nn.Identity()
-    found = torch.from_numpy(model.encode(list(texts), show_progress_bar=False)).double()
-    head.linear = linear
+    try:
+        return torch.from_numpy(model.encode(list(texts), show_progress_bar=False)).double()
+    finally:
+        head.linear = linear
+
+
+def ridge(found: Tensor, wanted: np.ndarray) -> Tensor:
+    """The map from some vectors to others of the least squared error.
+
+    found (Tensor): Shape (n, width), float64.
+    wanted (np.ndarray): Shape (n, other width).
+    RETURNS (Tensor): Shape (width, other width).
+    """
     square = found.T @ found
     # Outputs of a layer norm do not fill their space: without a ridge, the map would be endless along the rest.
     square.diagonal().add_(RIDGE * square.trace() / len(square))
-    linear.weight.copy_(torch.linalg.solve(square, found.T @ torch.from_numpy(np.asarray(wanted, np.float64))).T)
+    return torch.linalg.solve(square, found.T @ torch.from_numpy(np.asarray(wanted, np.float64)))
 
 
 def _keep_layers(encoder: Assistant, layers: Sequence[int]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import Errors
 from .assistant import fit_head, load_encoder
@@ -38,6 +38,7 @@ from .sentence_model import load_sentence_model
 from .sentence_pairs import SentencePairs
 from .sentence_settings import DistillationSettings, StepSettings
 from .sentence_stage import Report, Row, Stage, pooled_model
+from .skip_beginning import begin_skip
 from .teacher_table import teacher_table
 from .vocabulary_transplant import transplant
 
@@ -70,7 +71,8 @@ class Distillation:
     def run(self) -> Row:
         """Train all stages that are not done yet, and save the student.
 
-        RETURNS (Row): How well translations of held-out sentences are found after each stage, by language.
+        RETURNS (Row): How well translations of held-out sentences are found after each stage that was not left out, by
+            language.
         RAISES (RuntimeError): S740 when a loss is no number any more.
         """
         torch.manual_seed(self.settings.training.seed)
@@ -117,7 +119,7 @@ class Distillation:
             if self.ranks.is_first:
                 _save(model, folder / ENCODER)
             self.ranks.wait()
-        self._look(name, model)
+            self._look(name, model)
         return model
 
     def _data(self, steps: StepSettings, name: str) -> tuple[Dataset, np.ndarray]:
@@ -172,31 +174,38 @@ class Distillation:
 
     def _assistant(self, pieces: SentenceTransformer) -> SentenceTransformer:
         """The assistant to begin with: of random weights but for its pieces, or pretrained."""
-        from sentence_transformers import SentenceTransformer
-
         settings, tokenizer = self.settings.assistant, self.pairs.tokenizer
         if not settings.encoder:
             return pieces
         encoder, own_tokenizer = load_encoder(settings.encoder, settings.layers)
         english = self._english[0]
         if own_tokenizer.get_vocab() != tokenizer.get_vocab():
-            if not self._static.exists():
-                raise ValueError(Errors.S869)
-            static = SentenceTransformer(str(self._static), device="cpu")[0].embedding.weight
-            transplant(encoder, own_tokenizer, tokenizer, static, english)
+            transplant(encoder, own_tokenizer, tokenizer, self._static_table(), english)
         assistant = self._pooled(encoder, tokenizer)
+        fit_head(assistant, *self._sample())
+        return assistant
+
+    def _static_table(self) -> Tensor:
+        """What the pieces alone mean, shape (pieces, teacher's width)."""
+        from sentence_transformers import SentenceTransformer
+
+        if not self._static.exists():
+            raise ValueError(Errors.S869)
+        return SentenceTransformer(str(self._static), device="cpu")[0].embedding.weight.detach()
+
+    def _sample(self) -> tuple[list[str], np.ndarray]:
+        """Some English sentences, and their teacher's vectors."""
+        english = self._english[0]
         chance = np.random.default_rng(self.settings.training.seed)
         chosen = np.sort(chance.permutation(len(english))[:HEAD_SENTENCES])
-        fit_head(assistant, [english[i] for i in chosen], self._table[chosen])
-        return assistant
+        return [english[i] for i in chosen], self._table[chosen]
 
     def _student(self, assistant: SentenceTransformer) -> SentenceTransformer:
         sizes = self.settings.student
-        encoder = shrink(
-            assistant[0].model, embedding_size=sizes.embedding_size, layers=sizes.layers, repeats=sizes.repeats
-        )
-        student = self._pooled(encoder, assistant.tokenizer)
+        student = self._pooled(shrink(assistant[0].model, **vars(sizes)), assistant.tokenizer)
         student[-1].load_state_dict(assistant[-1].state_dict())
+        if sizes.skip:
+            begin_skip(student, assistant[0].model, self._static_table(), *self._sample())
         return student
 
     def _pooled(self, encoder: nn.Module, tokenizer: PreTrainedTokenizerBase) -> SentenceTransformer:

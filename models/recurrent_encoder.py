@@ -20,13 +20,14 @@ STUDENTS: dict[type[Assistant], type[Student]] = {BertModel: RecurrentBert, Mode
 
 
 @torch.no_grad()
-def shrink(assistant: Assistant, *, embedding_size: int, layers: int, repeats: int) -> Student:
+def shrink(assistant: Assistant, *, embedding_size: int, layers: int, repeats: int, skip: bool = False) -> Student:
     """A student from an assistant: its table factorized, and its first layers.
 
     assistant (Union[BertModel, ModernBertModel]): The assistant, width h.
     embedding_size (int): Width e of the student's table, at most h.
     layers (int): Layers n to keep.
     repeats (int): Times m that they run.
+    skip (bool): Whether a student of BERT has a skip, see `RecurrentBertConfig`; ModernBERT passes pieces on by itself.
     RETURNS (Union[RecurrentBert, RecurrentModernBert]): The student.
     RAISES (ValueError): S861 for more than the assistant has.
     """
@@ -35,7 +36,8 @@ def shrink(assistant: Assistant, *, embedding_size: int, layers: int, repeats: i
         asked = f"width {embedding_size}, {layers} layers, {repeats} times"
         raise ValueError(Errors.S861.format(asked=asked, width=sizes.hidden_size, layers=sizes.num_hidden_layers))
     kind = STUDENTS[type(assistant)]
-    student = kind.of(assistant, embedding_size=embedding_size, layers=layers, repeats=repeats)
+    options = {"skip": skip} if kind is RecurrentBert else {}
+    student = kind.of(assistant, embedding_size=embedding_size, layers=layers, repeats=repeats, **options)
     student.bottleneck.factorize(assistant.get_input_embeddings().weight)
     return student
 
@@ -46,6 +48,7 @@ def unroll(student: Student) -> Assistant:
 
     student (Union[RecurrentBert, RecurrentModernBert]): The student.
     RETURNS (Union[BertModel, ModernBertModel]): Its table multiplied out, its layers repeated.
+    RAISES (ValueError): S870 for one with a skip.
     """
     plain = student.plain()
     plain.get_input_embeddings().weight.copy_(student.bottleneck.product())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ class BottleneckEmbedding(nn.Module):
 
     @torch.no_grad()
     def factorize(self, table: Tensor) -> None:
-        """Become the best approximation of a whole table: E_b = U S^(1/2), P = S^(1/2) V^T of its largest values.
+        """Become the best approximation of a whole table.
 
         table (Tensor): Shape (pieces, h).
         RAISES (ValueError): S860 if it has other sizes.
@@ -55,12 +55,30 @@ class BottleneckEmbedding(nn.Module):
         own = (self.table.num_embeddings, self.project.out_features)
         if tuple(table.shape) != own:
             raise ValueError(Errors.S860.format(found=tuple(table.shape), own=own))
-        size = self.table.embedding_dim
-        # The eigenvectors of E^T E are the right singular vectors of E, and far fewer than its rows.
-        values, vectors = torch.linalg.eigh(table.double().T @ table.double())
-        right, roots = vectors[:, -size:], values[-size:].clamp_min(1e-12) ** 0.25
-        self.table.weight.copy_(table.double() @ right / roots)
-        self.project.weight.copy_(right * roots)
+        narrow, (projection,) = shared_factors([table], self.table.embedding_dim)
+        self.table.weight.copy_(narrow)
+        self.project.weight.copy_(projection.T)
+
+
+def shared_factors(tables: Sequence[Tensor], size: int) -> tuple[Tensor, list[Tensor]]:
+    """The best approximation of several tables by one narrow table and a projection for each: E P_1, E P_2 and so on.
+
+    They are the largest singular values and vectors of the tables side by side, each scaled to the same norm. E is as
+    spread as the first table.
+
+    tables (Sequence[Tensor]): Shapes (pieces, any width).
+    size (int): Width e of the narrow table.
+    RETURNS (tuple[Tensor, list[Tensor]]): E, shape (pieces, e), and projections, shapes (e, width), in float64.
+    """
+    norms = [table.double().norm() for table in tables]
+    joint = torch.cat([table.double() / norm for table, norm in zip(tables, norms)], dim=1)
+    # The eigenvectors of J^T J are the right singular vectors of J, and far fewer than its rows.
+    values, vectors = torch.linalg.eigh(joint.T @ joint)
+    right, roots = vectors[:, -size:], values[-size:].clamp_min(1e-30) ** 0.25
+    narrow = joint @ right / roots
+    spread = tables[0].double().square().mean().sqrt() / narrow.square().mean().sqrt()
+    parts = (right * roots / spread).T.split([table.shape[1] for table in tables], dim=1)
+    return narrow * spread, [part * norm for part, norm in zip(parts, norms)]
 
 
 class RepeatedLayers(nn.ModuleList):
@@ -91,5 +109,5 @@ class RepeatedLayers(nn.ModuleList):
 
 def sizes_of(config: PreTrainedConfig) -> dict[str, Any]:
     """RETURNS (dict[str, Any]): What a config says, for one of another kind of encoder with the same layers."""
-    kind = ("model_type", "architectures", "embedding_size", "repeats")
+    kind = ("model_type", "architectures", "embedding_size", "repeats", "skip")
     return {key: value for key, value in config.to_dict().items() if key not in kind}

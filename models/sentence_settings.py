@@ -156,11 +156,14 @@ class StudentSettings:
     embedding_size (int): Width of its table of pieces.
     layers (int): Layers.
     repeats (int): Times that they run.
+    skip (bool): Whether what the pieces alone mean, as learnt in the stage `pieces`, is added to the output of layers.
+        For an assistant that is a BERT.
     """
 
     embedding_size: int = 128
     layers: int = 3
     repeats: int = 2
+    skip: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,16 @@ import typer
 
 from .. import DEFAULT_PIPELINE, __version__
 from ..errors import is_first_rank
+from .attention_cli import attention_cli
 from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, TxtUnit, on_stderr, reported
 from .evaluate_cli import evaluate_encoder_cli
 from .evaluate_linker_cli import evaluate_linker_cli
 from .index_cli import index_cli, search_cli
 from .kb_cli import kb_app
 from .link_cli import link_cli
+from .report_cli import report_cli
+from .serve_cli import serve_cli
+from .weak_label_cli import weak_label_cli
 from .whiten_cli import whiten_cli
 
 app = typer.Typer(
@@ -234,12 +238,16 @@ def train_encoder_cli(
         typer.echo(json.dumps(row))
 
 
+app.command("report")(report_cli)
+app.command("attention")(attention_cli)
 app.command("whiten")(whiten_cli)
 app.command("index")(index_cli)
 app.command("search")(search_cli)
 app.command("evaluate-encoder")(evaluate_encoder_cli)
 app.command("link")(link_cli)
+app.command("serve")(serve_cli)
 app.command("evaluate-linker")(evaluate_linker_cli)
+app.command("weak-label", context_settings=OVERRIDES)(weak_label_cli)
 app.add_typer(kb_app, name="kb")
 
 

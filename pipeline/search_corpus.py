@@ -56,14 +56,28 @@ def search_corpus(
     wanted = read_conditions(conditions)
     every = iter(texts) if queries is None else _with_file(texts, queries, text_field)
     with SearchIndex.open(index, verify=verify) as opened:
-        name = model or opened.state.encoder
-        if not name:
-            raise UsageError(Errors.S839.format(path=index))
-        encoder = load_encoder(name) if isinstance(name, (str, Path)) else name
-        opened.check_fingerprint(encoder.fingerprint)
+        encoder = encoder_of(opened, index, model)
         while batch := list(islice(every, BATCH)):
             for text, hits in zip(batch, opened.search(encoder.encode(batch), k, filter=wanted)):
                 yield {"text": text, "neighbours": [asdict(hit) for hit in hits]}
+
+
+def encoder_of(index: SearchIndex, folder: str | Path, model: str | Path | SentenceModel | None) -> SentenceModel:
+    """The encoder of the queries of an index.
+
+    index (SearchIndex): The index, open.
+    folder (str | Path): Its folder.
+    model (str | Path | SentenceModel | None): The encoder, or its name; that of the index by default.
+    RETURNS (SentenceModel): The encoder.
+    RAISES (UsageError): S839 when no encoder is known.
+    RAISES (ValueError | OSError): As `load_encoder`, and for an encoder of other vectors.
+    """
+    name = model or index.state.encoder
+    if not name:
+        raise UsageError(Errors.S839.format(path=folder))
+    encoder = load_encoder(name) if isinstance(name, (str, Path)) else name
+    index.check_fingerprint(encoder.fingerprint)
+    return encoder
 
 
 def read_conditions(conditions: Sequence[str]) -> Filter | None:

@@ -11,11 +11,13 @@ from samarkand.errors import Errors, Warnings
 
 ROOT = Path(samarkand.__file__).parent
 PACKAGE = ("pipeline", "components", "models", "engine", "corpora")
-CODES = sorted(name for catalogue in (Errors, Warnings) for name in vars(catalogue) if re.fullmatch(r"SW?\d{3}", name))
+CODES = sorted(
+    name for catalogue in (Errors, Warnings) for name in vars(catalogue) if re.fullmatch(r"SW?\d{3,4}", name)
+)
 
 
 def _codes(files: list[Path]) -> set[str]:
-    return {code for file in files for code in re.findall(r"\bSW?\d{3}\b", file.read_text(encoding="utf-8"))}
+    return {code for file in files for code in re.findall(r"\bSW?\d{3,4}\b", file.read_text(encoding="utf-8"))}
 
 
 USED = _codes([ROOT / "__init__.py", *(file for folder in PACKAGE for file in (ROOT / folder).rglob("*.py"))])

@@ -36,6 +36,7 @@ STEPS = ("assets", "convert", "train", "evaluate", "package", "annotate")
 PIPES = {
     "m3_linker": (["m3_linker"], "nel_overall_f"),
     "transfer_textcat": (["transfer_textcat"], "cats_score"),
+    "weak_textcat": (["transfer_textcat"], "cats_p_at_r90"),
 }
 
 SMALL = {
@@ -115,7 +116,16 @@ def _train_in_memory(recipe: Path, corpus: Path, overrides: dict[str, Any]) -> t
 
 def test_workflows_are_the_steps_of_a_recipe(project):
     assert tuple(project["workflows"]["all"]) == STEPS
-    assert list(project["workflows"]) == ["all", "pretrain", "sentences", "silver", "linker", "transfer", "bundle"]
+    assert list(project["workflows"]) == [
+        "all",
+        "pretrain",
+        "sentences",
+        "silver",
+        "linker",
+        "transfer",
+        "weak",
+        "bundle",
+    ]
     listed = [name for steps in project["workflows"].values() for name in steps]
     assert sorted(listed) == sorted(command["name"] for command in project["commands"])
     assert all(command["help"] for command in project["commands"])

@@ -8,6 +8,7 @@ from samarkand.models.masked_lm import EncoderShape, build_masked_lm
 from samarkand.models.recurrent_bert import RecurrentBert
 from samarkand.models.recurrent_encoder import Assistant, shrink, unroll
 from samarkand.models.recurrent_modernbert import RecurrentModernBert
+from samarkand.models.recurrent_parts import shared_factors
 from transformers import AutoModel, BertConfig, BertModel
 
 PIECES = torch.tensor([[1, 5, 9, 4, 2], [1, 7, 2, 0, 0]])
@@ -139,3 +140,27 @@ def test_what_an_assistant_lacks_is_refused(assistant):
             shrink(assistant, **{"embedding_size": 8, "layers": 2, "repeats": 1, **asked})
     with pytest.raises(ValueError, match="S860"):
         shrink(assistant, embedding_size=8, layers=2, repeats=1).bottleneck.factorize(torch.zeros(3, 3))
+
+
+def test_a_skip_adds_what_the_pieces_mean(bert, tmp_path):
+    plain, student = (shrink(bert, embedding_size=8, layers=2, repeats=2, skip=skip) for skip in (False, True))
+    torch.nn.init.normal_(student.skip.weight)
+    with torch.no_grad():
+        added = (plain.bottleneck.table.weight @ student.skip.weight.T)[PIECES][MASK.bool()]
+    torch.testing.assert_close(read(student), read(plain) + added, atol=1e-5, rtol=0)
+    student.save_pretrained(tmp_path)
+    torch.testing.assert_close(read(AutoModel.from_pretrained(tmp_path)), read(student), atol=0, rtol=0)
+    with pytest.raises(ValueError, match="S870"):
+        unroll(student)
+
+
+def test_tables_share_the_best_narrow_one():
+    tables = [torch.randn(50, width, generator=torch.Generator().manual_seed(width)) for width in (12, 7)]
+    joint = torch.cat([table / table.norm() for table in tables], dim=1)
+    for size in (3, 19):
+        narrow, projections = shared_factors(tables, size)
+        products = [narrow @ projection for projection in projections]
+        scaled = [(product - table).norm() / table.norm() for product, table in zip(products, tables)]
+        least = torch.linalg.svdvals(joint)[size:].norm()
+        torch.testing.assert_close(torch.stack(scaled).norm().float(), least, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(narrow.square().mean().sqrt().float(), tables[0].square().mean().sqrt())

@@ -211,7 +211,7 @@ def test_a_stage_can_be_left_out(tmp_path, pairs, teacher):
     config = distillation(tmp_path, pairs, teacher, **{"stages.embedding": {"steps": 0}, "relation": "softmax"})
     short = [word for name in STAGES if name != "embedding" for word in (f"--stages.{name}.steps", "5")]
     result = train_encoder(config, short)
-    assert set(result["stages"]) == set(STAGES)
+    assert set(result["stages"]) == set(STAGES) - {"embedding"}
     assert not (tmp_path / "output" / "embedding").exists()
 
 
@@ -236,6 +236,16 @@ def test_an_assistant_of_another_vocabulary_begins_near_its_teacher(tmp_path, pa
     assert student.model[0].model.config.num_hidden_layers == 2
     with pytest.raises(ValueError, match="S869"):
         train_encoder(config, ["--stages.pieces.steps", "0", "--output", str(tmp_path / "other")])
+
+
+def test_a_student_with_a_skip_learns(tmp_path, pairs, teacher):
+    few = {f"stages.{name}": {"steps": 0} for name in STAGES[1:-1]}
+    settings = {"assistant": {"encoder": teacher}, "student": {"embedding_size": 16, "layers": 3, "skip": True}}
+    rows: list[dict] = []
+    train_encoder(distillation(tmp_path, pairs, teacher, **few, **settings), report=rows.append)
+    losses = [row["loss"] for row in rows if row["stage"] == "relation" and "loss" in row]
+    assert losses[-1] < losses[0]
+    assert load_sentence_model(tmp_path / "output" / "encoder").model[0].model.skip.weight.abs().sum() > 0
 
 
 def test_mirror_spreads_vectors(tmp_path):

@@ -1,0 +1,36 @@
+"""Thresholds of scores that reach a recall, and what precision they cost."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+__all__ = ["precision_and_recall", "recall_threshold"]
+
+
+def recall_threshold(scores: np.ndarray, gold: np.ndarray, recall: float) -> float:
+    """The largest threshold at which at least a share of the positives scores no less.
+
+    scores (np.ndarray): Scores. (n)
+    gold (np.ndarray): Which are positives; one or more of them. (n)
+    recall (float): The share, above 0 and up to 1.
+    RETURNS (float): One of the positives' scores.
+    """
+    positives = np.sort(scores[gold])[::-1]
+    # The product may lie a rounding error above a whole number.
+    needed = max(1, math.ceil(recall * len(positives) - 1e-9))
+    return float(positives[needed - 1])
+
+
+def precision_and_recall(scores: np.ndarray, gold: np.ndarray, threshold: float) -> tuple[float, float]:
+    """What is found from a threshold on.
+
+    scores (np.ndarray): Scores. (n)
+    gold (np.ndarray): Which are positives. (n)
+    threshold (float): Least score that counts as found.
+    RETURNS (tuple[float, float]): Precision and recall; 0 where nothing is found, or there is nothing to find.
+    """
+    found = scores >= threshold
+    right = int((found & gold).sum())
+    return right / max(int(found.sum()), 1), right / max(int(gold.sum()), 1)

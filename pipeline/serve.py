@@ -1,0 +1,93 @@
+"""Serving a pipeline over HTTP until the process is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from ..errors import Errors
+from .loading import PipelineSpec
+from .serve_app import make_app
+from .serve_options import ServeOptions
+from .service import Service
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+
+class GracefulServer(uvicorn.Server):
+    """A server of a service that, once told to end, refuses what comes and answers what it has taken.
+
+    service (Service): The service.
+    started (Callable | None): Called when requests can come.
+    """
+
+    def __init__(self, service: Service, started: Callable[[], None] | None = None) -> None:
+        # Lines for each request would cost time; /metrics counts them.
+        about = {"access_log": False, "log_level": "warning", "lifespan": "off", "ws": "none", "server_header": False}
+        patience = math.ceil(service.options.timeout)
+        super().__init__(uvicorn.Config(make_app(service), timeout_graceful_shutdown=patience, **about))
+        self._service = service
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._started is not None:
+            self._started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # The sockets are still open, so that a refusal says why.
+        await asyncio.to_thread(self._service.close)
+        await super().shutdown(sockets)
+
+
+def serve(
+    pipeline: Language | PipelineSpec,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    index: str | Path | None = None,
+    encoder: str | Path | None = None,
+    options: ServeOptions | None = None,
+    started: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; what was taken is answered first.
+
+    pipeline (Language | PipelineSpec): The pipeline, or where it is loaded from.
+    host (str): Address to listen on.
+    port (int): Port to listen on, 0 for any.
+    index (str | Path | None): Index that /search searches.
+    encoder (str | Path | None): Encoder of its queries; that of the index by default.
+    options (ServeOptions | None): Limits and batches.
+    started (Callable | None): Told the address when all is loaded and requests can come.
+    RAISES (UsageError): S507, before anything is loaded.
+    RAISES (OSError): S1149 when the port cannot be had, S001 or S508 when the pipeline does not load.
+    RAISES (ValueError): As `open_search` when the index cannot be searched.
+    """
+    options = options or ServeOptions()
+    options.check()
+    with _bound(host, port) as bound, Service(pipeline, options, index=index, encoder=encoder) as service:
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{bound.getsockname()[1]}"
+        GracefulServer(service, partial(started, address) if started else None).run(sockets=[bound])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that listens later, so that nobody waits for a pipeline that is being loaded."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        if sys.platform != "win32":
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise OSError(Errors.S1149.format(host=host, port=port, reason=error.strerror or error)) from error
+    return bound
