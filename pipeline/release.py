@@ -34,9 +34,9 @@ def release(trained: Path, output: Path, version: str, sentence_encoder: str | N
     nlp = spacy.load(trained)
     nlp.meta.update(META, version=version)
     if sentence_encoder is not None:
-        model = {"@architectures": "samarkand.SentenceTransformer.v1", "name": sentence_encoder, "half_storage": True}
+        # By its name: the weights are in the package already.
+        model = {"@architectures": "samarkand.SentenceTransformer.v1", "name": sentence_encoder}
         nlp.add_pipe("sentence_encoder", config={"model": model})
-        nlp.get_pipe("sentence_encoder").model.initialize()
         # It costs as much as all else: who wants vectors enables it.
         nlp.disable_pipe("sentence_encoder")
     for name in nlp.config["paths"]:
