@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from ..errors import Errors
-from .recurrent_parts import BottleneckEmbedding, Projection, RepeatedLayers, sizes_of
+from .recurrent_parts import BottleneckEmbedding, NarrowTable, Projection, RepeatedLayers, sizes_of
 
 
 @strict
@@ -33,7 +33,7 @@ class RecurrentBertConfig(BertConfig):
     skip: bool = False
 
 
-class RecurrentBert(BertModel):
+class RecurrentBert(NarrowTable, BertModel):
     """The encoder. Its output is BERT's, without the pooler's.
 
     config (RecurrentBertConfig): The sizes.
@@ -74,17 +74,6 @@ class RecurrentBert(BertModel):
     def bottleneck(self) -> BottleneckEmbedding:
         """RETURNS (BottleneckEmbedding): The table and its projection."""
         return self.embeddings.word_embeddings
-
-    def get_input_embeddings(self) -> nn.Module:
-        """RETURNS (nn.Module): The table of pieces."""
-        return self.bottleneck.table
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Set the table of pieces.
-
-        value (nn.Module): The table.
-        """
-        self.bottleneck.table = value
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, Projection):

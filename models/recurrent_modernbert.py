@@ -9,7 +9,7 @@ from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, ModernBertConfig, ModernBertModel
 
-from .recurrent_parts import BottleneckEmbedding, Projection, RepeatedLayers, sizes_of
+from .recurrent_parts import BottleneckEmbedding, NarrowTable, Projection, RepeatedLayers, sizes_of
 
 
 @strict
@@ -26,7 +26,7 @@ class RecurrentModernBertConfig(ModernBertConfig):
     repeats: int = 1
 
 
-class RecurrentModernBert(ModernBertModel):
+class RecurrentModernBert(NarrowTable, ModernBertModel):
     """The encoder. Its output is ModernBERT's.
 
     config (RecurrentModernBertConfig): The sizes.
@@ -48,17 +48,6 @@ class RecurrentModernBert(ModernBertModel):
     def bottleneck(self) -> BottleneckEmbedding:
         """RETURNS (BottleneckEmbedding): The table and its projection."""
         return self.embeddings.tok_embeddings
-
-    def get_input_embeddings(self) -> nn.Module:
-        """RETURNS (nn.Module): The table of pieces."""
-        return self.bottleneck.table
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Set the table of pieces.
-
-        value (nn.Module): The table.
-        """
-        self.bottleneck.table = value
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, Projection):

@@ -60,6 +60,23 @@ class BottleneckEmbedding(nn.Module):
         self.project.weight.copy_(projection.T)
 
 
+class NarrowTable:
+    """What `transformers` asks of an encoder whose table is a `BottleneckEmbedding`, its `bottleneck`."""
+
+    bottleneck: BottleneckEmbedding
+
+    def get_input_embeddings(self) -> nn.Module:
+        """RETURNS (nn.Module): The table of pieces."""
+        return self.bottleneck.table
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Set the table of pieces.
+
+        value (nn.Module): The table.
+        """
+        self.bottleneck.table = value
+
+
 def shared_factors(tables: Sequence[Tensor], size: int) -> tuple[Tensor, list[Tensor]]:
     """The best approximation of several tables by one narrow table and a projection for each: E P_1, E P_2 and so on.
 
