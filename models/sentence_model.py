@@ -152,6 +152,7 @@ def load_sentence_model(
     RAISES (ValueError): If the pooling is unknown, or nothing can be loaded.
     """
     from sentence_transformers import SentenceTransformer
+    from sentence_transformers.util import get_device_name
 
     from . import recurrent_encoder  # noqa: F401, so that transformers knows its checkpoints
 
@@ -159,7 +160,10 @@ def load_sentence_model(
         raise ValueError(Errors.S801.format(pooling=pooling, known=", ".join(POOLINGS)))
     try:
         with _no_bars():
-            model = SentenceTransformer(model_folder(str(name)), device=device, trust_remote_code=False)
+            # Weights stored in 16 bits are slow on a CPU.
+            types = {"dtype": torch.float32} if (device or get_device_name()) == "cpu" else None
+            folder = model_folder(str(name))
+            model = SentenceTransformer(folder, device=device, trust_remote_code=False, model_kwargs=types)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(Errors.S800.format(name=name, why=first_line(error))) from error
     if pooling is not None:
@@ -167,7 +171,6 @@ def load_sentence_model(
     if max_length is not None:
         model.max_seq_length = max_length
     if model.device.type == "cpu":
-        # Weights stored in 16 bits are slow there.
         model.float()
     return SentenceTransformerModel(model, precision)
 
