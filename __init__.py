@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "blank", "load", "path"]
 
 DEFAULT_PIPELINE = "xx_samarkand_sm"
+DEFAULT_ENCODER = "xx_sentence_sm"
 
 
 def path(name: str = DEFAULT_PIPELINE) -> Path:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .. import DEFAULT_ENCODER
 from .cli_tools import QUARANTINED, JsonOption, TxtUnit, reported
 
 # Characters of a neighbour's text that are shown.
@@ -44,9 +45,8 @@ def index_cli(
             "--model",
             "-m",
             help="Pipeline with a sentence_encoder, or model of sentence-transformers: name or folder.",
-            show_default=False,
         ),
-    ],
+    ] = DEFAULT_ENCODER,
     unit: Annotated[Unit, typer.Option(help="What an entry of the index is.")] = Unit.document,
     text_field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text",
     id_field: Annotated[

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import samarkand
@@ -9,9 +11,12 @@ import spacy
 from samarkand.models.pretrained import PACKAGES
 from samarkand.models.sentence_metrics import retrieval_accuracy
 from samarkand.models.sentence_model import load_sentence_model
+from samarkand.pipeline.cli import app
 from samarkand.pipeline.sentence_models import load_encoder
+from typer.testing import CliRunner
 
-NAME = "xx_sentence_sm"
+NAME = samarkand.DEFAULT_ENCODER
+LANGS = ((0, "en"), (2, "zh"))
 SAME = [
     ("The cat is sleeping on the chair.", "القطة نائمة على الكرسي.", "猫在椅子上睡觉。"),
     ("I want to learn a new language.", "أريد أن أتعلم لغة جديدة.", "我想学一门新语言。"),
@@ -63,3 +68,13 @@ def test_a_pipeline_that_was_saved_has_it_too(encoder, tmp_path):
     nlp.to_disk(tmp_path)
     again = spacy.load(tmp_path)
     np.testing.assert_allclose(again(SAME[0][2]).vector, expected, atol=1e-6)
+
+
+def test_a_question_in_arabic_finds_answers_in_other_languages(tmp_path):
+    lines = [json.dumps({"id": f"{lang}{n}", "text": row[k]}) for n, row in enumerate(SAME) for k, lang in LANGS]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    index = str(tmp_path / "index")
+    made = CliRunner().invoke(app, ["index", str(tmp_path / "in.jsonl"), "--output", index, "--id-field", "id"])
+    assert made.exit_code == 0, made.output
+    found = CliRunner().invoke(app, ["search", index, SAME[2][1], "-k", "2", "--json"])
+    assert {hit["id"] for hit in json.loads(found.stdout)["neighbours"]} == {"en2", "zh2"}
