@@ -85,7 +85,8 @@ def step_exact(batch: list[Slot], group: dict[str, Any]) -> None:
     seconds = [slot.state["second"] for slot in batch]
     torch._foreach_mul_(seconds, beta2)
     torch._foreach_addcmul_(seconds, grads, grads, value=1 - beta2)
-    update, everything = _normalised(torch.stack(grads), torch.stack(seconds), group), slice(None)
+    unbiased = torch.stack(seconds).mul_(_unbias(group))
+    update, everything = _normalised(torch.stack(grads), unbiased, group["eps"]), slice(None)
     norms = _Norms(batch, group)
     norms.add(everything, update)
     _apply(batch, everything, update, norms, group)
@@ -106,22 +107,22 @@ def step_low_rank(batch: list[Slot], group: dict[str, Any]) -> None:
         sketch.append(second @ start)
         if decide:
             total += _squares(balance.scaled(place, second))
-        norms.add(place, _normalised(moment.grads(place), second, group))
+        norms.add(place, _normalised(moment.grads(place), second, group["eps"]))
     rows = orthonormal(balance.row_scale * torch.cat(sketch, dim=1))
     columns, scaled = start.new_zeros(len(batch), start.shape[1], rows.shape[2]), balance.row_scale * rows
     for place, second in moment():
         columns.baddbmm_(second.mT, scaled[:, place])
-        _apply(batch, place, _normalised(moment.grads(place), second, group), norms, group)
+        _apply(batch, place, _normalised(moment.grads(place), second, group["eps"]), norms, group)
     factors = Factors(rows, balance.column_scale * columns)
     ranks = _adapted_ranks(batch, factors, total, group, rank) if decide else [rank] * len(batch)
-    kept = balance.restore(factors)
+    kept = moment.restore(factors)
     for i, (slot, wanted) in enumerate(zip(batch, ranks)):
         _keep(slot, kept, i, min(rank, wanted))
     _grow([i for i, wanted in enumerate(ranks) if wanted > rank], ranks, batch, moment, total, group)
 
 
 class _SecondMoment:
-    """The new second moment of a batch of matrices, from their old factors and their gradients."""
+    """The new second moment of a batch of matrices without its bias, from their old factors and their gradients."""
 
     def __init__(self, batch: list[Slot], group: dict[str, Any]) -> None:
         self.group = group
@@ -132,15 +133,16 @@ class _SecondMoment:
         self._columns = stack([slot.state["columns"] for slot in batch])
         height, width = self._grads.shape[1:]
         self._height = height if len(batch) > 1 else max(1, block_size(self._grads) // width)
+        self._unbias = _unbias(group)
         self.balance = self._balance() if group["balanced"] else Balance.none(*self._grads.shape, self._rows.device)
 
     def __call__(self) -> Iterator[tuple[slice, Tensor]]:
         """YIELDS (slice, float32 [N, rows, n]): Blocks of rows."""
         beta2 = self.group["betas"][1]
         for place in self._places():
-            second = (beta2 * self._rows[:, place] @ self._columns.mT).clamp_(min=0)
+            second = (self._unbias * beta2 * self._rows[:, place] @ self._columns.mT).clamp_(min=0)
             grads = self.grads(place)
-            yield place, second.addcmul_(grads, grads, value=1 - beta2)
+            yield place, second.addcmul_(grads, grads, value=self._unbias * (1 - beta2))
 
     def _places(self) -> Iterator[slice]:
         for first in range(0, self._rows.shape[1], self._height):
@@ -157,6 +159,11 @@ class _SecondMoment:
             columns.add_(squares.sum(1).unsqueeze(2), alpha=1 - beta2)
         return Balance.of(rows, columns)
 
+    def restore(self, factors: Factors) -> Factors:
+        """Factors of the second moment with its bias, from those of what is balanced and without."""
+        kept = self.balance.restore(factors)
+        return Factors(kept.rows, kept.columns / self._unbias)
+
     def grads(self, place: slice) -> Tensor:
         """Rows of the gradients: float32 [N, rows, n]."""
         return self._grads[:, place].float()
@@ -172,7 +179,7 @@ class _SecondMoment:
     def part(self, places: list[int]) -> _SecondMoment:
         """Those of some of the matrices."""
         part = object.__new__(_SecondMoment)
-        part.group, part._height = self.group, self._height
+        part.group, part._height, part._unbias = self.group, self._height, self._unbias
         part._grads, part._rows, part._columns = (x[places] for x in (self._grads, self._rows, self._columns))
         part.balance = self.balance.part(places)
         return part
@@ -230,11 +237,14 @@ def _apply(batch: list[Slot], place: slice, update: Tensor, norms: _Norms, group
     torch._foreach_add_(weights, steps, alpha=-rate)
 
 
-def _normalised(grads: Tensor, second: Tensor, group: dict[str, Any]) -> Tensor:
+def _normalised(grads: Tensor, second: Tensor, eps: float) -> Tensor:
     """The update before it is scaled, in the memory of the second moment, which is lost."""
-    # The moment's bias towards its beginning, 0, corrected as in Adam.
-    unbiased = second.div_(1 - group["betas"][1] ** (group["step"] + 1))
-    return torch.div(grads, unbiased.sqrt_().add_(group["eps"]), out=second)
+    return torch.div(grads, second.sqrt_().add_(eps), out=second)
+
+
+def _unbias(group: dict[str, Any]) -> float:
+    """What a second moment is multiplied by for its bias towards its beginning, 0, as in Adam."""
+    return 1 / (1 - group["betas"][1] ** (group["step"] + 1))
 
 
 def _squares(matrices: Tensor) -> Tensor:
@@ -273,7 +283,7 @@ def _grow(
         known = torch.stack([slot.state["columns"] for slot in some])
         factors = subspace_iteration(part, part.start(rank, known), group["power_steps"], part.balance)
         wanted = _adapted_ranks(some, factors, total[now], group, rank)
-        kept = part.balance.restore(factors)
+        kept = part.restore(factors)
         for k, i in enumerate(now):
             _keep(batch[i], kept, k, min(rank, wanted[k]))
             if wanted[k] > rank:

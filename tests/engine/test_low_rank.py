@@ -94,7 +94,7 @@ def test_balanced_factors_are_the_best_of_the_scaled_matrix(m, n, seed):
     balance, rank = _balance(matrices), 2
     factors = subspace_iteration(_blocks(matrices), _start(2, n, min(m, n)), 30, balance)
     restored = balance.restore(factors)
-    torch.testing.assert_close(restored.rows @ restored.columns.mT, matrices, atol=0, rtol=2e-3)
+    torch.testing.assert_close(restored.rows @ restored.columns.mT, matrices, atol=0, rtol=1e-2)
     ones = matrices.sum((1, 2), keepdim=True) * matrices / matrices.sum(2, keepdim=True) / matrices.sum(1, keepdim=True)
     parts = torch.cat([balance.scaled(place, block) for place, block in _blocks(matrices)()], dim=1)
     torch.testing.assert_close(parts, ones)
