@@ -222,7 +222,8 @@ def test_deep_fields_of_a_record_cost_at_most_the_record(client):
         answer = client.post("/annotate", content=body)
         assert answer.status_code in (200, 400)
         if answer.status_code == 200:
-            assert answer.json()["records"][1]["text"] == "Cairo"
+            # What the server could write may be too deep for the reader of this test.
+            assert b'"text": "Cairo"' in answer.content
 
 
 JSON = st.recursive(
