@@ -92,9 +92,8 @@ class MomentShards:
         random = random_columns(n, width, self._group["seed"], self._group["step"], self._weight.device)
         balance = Balance.none(1, m, n, self._weight.device)
         if self._group["balanced"]:
-            values = [block for _, block in blocks()]
-            row_sums = torch.cat([block.sum(2, keepdim=True) for block in values], dim=1)
-            balance = Balance.of(row_sums, sum(block.sum(1).unsqueeze(2) for block in values))
+            sums = [(block.sum(2, keepdim=True), block.sum(1).unsqueeze(2)) for _, block in blocks()]
+            balance = Balance.of(torch.cat([rows for rows, _ in sums], dim=1), sum(columns for _, columns in sums))
         factors = subspace_iteration(blocks, random.unsqueeze(0), self._group["power_steps"], balance)
         # What is lost here is lost for many steps: the best of the oversampled directions are kept, not the first.
         best = torch.linalg.svd(factors.columns[0], full_matrices=False).Vh[:rank].mT

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import samarkand
 import spacy
+from ricon_samples import SMALL_ENCODER, SMALL_MODEL
 from samarkand.components.ricon_ner import RiconNer
 from samarkand.errors import SamarkandWarning
 from samarkand.models.ricon_decode import CANDIDATE_TYPE
@@ -20,26 +21,6 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-SMALL_ENCODER = {
-    "@architectures": "samarkand.SubwordEncoder.v1",
-    "width": 32,
-    "embed_width": 24,
-    "word_rows": 500,
-    "piece_rows": 500,
-    "bigram_rows": 500,
-    "bigram_width": 8,
-    "dropout": 0.0,
-    "token_dropout": 0.0,
-}
-SMALL_MODEL = {
-    "@architectures": "samarkand.Ricon.v1",
-    "width": 32,
-    "rank": 8,
-    "hidden": 16,
-    "dropout_in": 0.0,
-    "dropout_out": 0.0,
-    "tok2vec": SMALL_ENCODER,
-}
 FLAT = [
     ("زار أحمد زويل مدينة القاهرة .", [("أحمد زويل", "PER"), ("القاهرة", "LOC")]),
     ("李娜在北京大学工作。", [("李娜", "PER"), ("北京大学", "ORG")]),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import samarkand
 import torch
+from ricon_samples import SMALL_ENCODER, SMALL_MODEL
 from samarkand.components.word_swaps import WordSwaps
 from samarkand.models.torch_optimizer import create_adamw
 from spacy.language import Language
@@ -13,19 +14,7 @@ from spacy.tokens import Span
 from spacy.training import Example
 from spacy.vocab import Vocab
 
-ENCODER = {
-    "@architectures": "samarkand.SubwordEncoder.v1",
-    "width": 32,
-    "embed_width": 24,
-    "word_rows": 500,
-    "piece_rows": 500,
-    "bigram_rows": 500,
-    "bigram_width": 8,
-    "dropout": 0.0,
-    "token_dropout": 0.0,
-}
-ATTENTIVE = {**ENCODER, "context": "attention", "depth": 1}
-SIZES = {"width": 32, "rank": 8, "hidden": 16, "dropout_in": 0.0, "dropout_out": 0.0}
+ATTENTIVE = {**SMALL_ENCODER, "context": "attention", "depth": 1}
 TEXTS = [
     ("Marie Curie worked in Paris .", [(0, 2, "PER"), (4, 5, "LOC")]),
     ("Yesterday Apple opened a shop in Cairo .", [(1, 2, "ORG"), (6, 7, "LOC")]),
@@ -40,9 +29,9 @@ class Marks(WordSwaps):
         return "x"
 
 
-def make_nlp(transfer: dict | None = None, encoder: dict = ENCODER) -> tuple[Language, list[Example]]:
+def make_nlp(transfer: dict | None = None, encoder: dict = SMALL_ENCODER) -> tuple[Language, list[Example]]:
     nlp = samarkand.blank("xx")
-    model = {"@architectures": "samarkand.Ricon.v1", **SIZES, "tok2vec": encoder}
+    model = {**SMALL_MODEL, "tok2vec": encoder}
     nlp.add_pipe("ricon_ner", config={"model": model, "transfer": transfer or {}})
     examples = []
     for text, spans in TEXTS:
@@ -64,7 +53,7 @@ def train(nlp: Language, examples: list[Example], steps: int) -> dict[str, float
 
 @pytest.mark.parametrize(
     ("transfer", "encoder"),
-    [({"robust": 1.0, "push": 0.1}, ENCODER), ({"robust": 1.0, "push": 0.1, "pull": 1.0}, ATTENTIVE)],
+    [({"robust": 1.0, "push": 0.1}, SMALL_ENCODER), ({"robust": 1.0, "push": 0.1, "pull": 1.0}, ATTENTIVE)],
 )
 def test_it_learns_with_every_switch_on(transfer, encoder):
     nlp, examples = make_nlp(transfer, encoder)
@@ -108,7 +97,7 @@ def test_robust_gradients_are_those_of_the_copies(monkeypatch):
 def test_the_switches_off_are_the_pipe_without_them():
     runs = []
     for transfer in ({}, {"block": 99, "max_push": 0.5}):
-        nlp, examples = make_nlp(transfer, {**ENCODER, "dropout": 0.2})
+        nlp, examples = make_nlp(transfer, {**SMALL_ENCODER, "dropout": 0.2})
         torch.manual_seed(0)
         runs.append(train(nlp, examples, 3))
     assert runs[0] == runs[1]

@@ -42,7 +42,11 @@ class ReferenceAdapprox:
         second = beta2 * (self.q @ self.u.T).clamp(min=0) + (1 - beta2) * grad * grad
         row_sizes, column_sizes = torch.ones(len(second), 1), torch.ones(second.shape[1], 1)
         if self.balanced:
-            row_sizes, column_sizes = second.sum(1, keepdim=True), (second.sum(0) / second.sum()).unsqueeze(1)
+            # Sums of the second moment before its factors are cut off at 0, so that no pass over it is needed.
+            known, squares = self.q @ self.u.T, (1 - beta2) * grad * grad
+            row_sizes = beta2 * known.sum(1, keepdim=True).clamp(min=0) + squares.sum(1, keepdim=True)
+            column_sums = beta2 * known.sum(0).clamp(min=0) + squares.sum(0)
+            column_sizes = (column_sums / column_sums.sum()).unsqueeze(1)
         scaled = second / row_sizes / column_sizes.T
         columns = self._start(scaled, self.u / column_sizes)
         for _ in range(1 if self.steps else 1 + self.power_steps):

@@ -46,7 +46,7 @@ def _state_bytes(optimizer: Adapprox) -> int:
     st.integers(0, 99),
 )
 def test_steps_are_those_of_the_reference(m, n, rank, beta1, balanced, seed):
-    gradients = _gradients((m, n), 4, seed)
+    gradients = _gradients((m, n), 6, seed)
     weight = torch.randn(m, n, generator=torch.Generator().manual_seed(seed))
     options = {**SETTINGS, "betas": (beta1, 0.99), "power_steps": 3, "oversampling": 2, "seed": seed}
     options["balanced"] = balanced
@@ -55,9 +55,9 @@ def test_steps_are_those_of_the_reference(m, n, rank, beta1, balanced, seed):
         expected.step(grad)
     parameter = nn.Parameter(weight.clone())
     optimizer = _run([parameter], [gradients], **options, min_rank=rank, tolerance=1.0)
-    torch.testing.assert_close(parameter.data, expected.weight, atol=1e-3, rtol=1e-2)
+    torch.testing.assert_close(parameter.data, expected.weight, atol=1e-4, rtol=1e-4)
     state = optimizer.state[parameter]
-    torch.testing.assert_close(state["rows"] @ state["columns"].T, expected.q @ expected.u.T, atol=2e-3, rtol=1e-2)
+    torch.testing.assert_close(state["rows"] @ state["columns"].T, expected.q @ expected.u.T, atol=1e-4, rtol=1e-3)
 
 
 def test_whole_second_moments_make_it_adam_with_a_clipped_update():
