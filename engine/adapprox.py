@@ -2,16 +2,17 @@
 
 Zhao et al., "Adapprox: Adaptive Approximation in Adam Optimization via Randomized Low-Rank Matrices"
 (arXiv 2403.14958). For a matrix W [m, n] with gradient G:
-    V = beta2 max(Q U^T, 0) + (1 - beta2) G^2         kept as factors Q [m, k], U [n, k] from step to step
-    Y = G / (sqrt(V / (1 - beta2^t)) + eps), divided by max(1, rms(Y) / clip)
+    V = max(beta2 Q U^T, (1 - beta2^t) eps^2) + (1 - beta2) G^2       kept as factors Q [m, k], U [n, k]
+    Y = G / sqrt(V / (1 - beta2^t)), divided by max(1, rms(Y) / clip)
     M = beta1 M + (1 - beta1) Y                       the moving average of the clipped update, if beta1 > 0
     W = W - lr (M + weight_decay W)
 V is never formed whole: it is computed from the factors and the gradient a block of rows at a time, once to find
 the new factors' rows and the norm of Y, and once more for their columns and the step.
 
-Two things are not the paper's, and measured in benchmarks/convergence.py: the bias correction, which is Adam's, and
-that factors are sought for V scaled by its row and column sums (`Balance`), whose entries are all about 1. Factors of V
-itself miss its small entries, whose updates become endless or none.
+Three things are not the paper's. The bias correction is Adam's. Factors are sought for V scaled by its row and column
+sums (`Balance`), whose entries are all about 1: factors of V itself miss its small entries, whose updates become
+endless or none. Both are measured in benchmarks/convergence.py. And eps bounds the factors from below where the paper
+adds it to the root, which would be another pass over memory.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Adapprox(Optimizer):
     params (Iterable): Parameters, or groups of them.
     lr (float): Learning rate; AdamW's will do.
     betas (tuple[float, float]): Decay of the first moment, 0 for none (no memory is taken), and of the second.
-    eps (float): Added to the root of the second moment.
+    eps (float): Least root of the second moment, as in sqrt(V) >= eps.
     weight_decay (float): Decoupled weight decay.
     clip_threshold (float): Greatest root mean square of an update.
     min_rank (int): Least rank of a matrix, and the one it starts with.
@@ -66,7 +67,7 @@ class Adapprox(Optimizer):
         clip_threshold: float = 1.0,
         min_rank: int = 1,
         max_rank: float = 0.25,
-        tolerance: float = 0.2,
+        tolerance: float = 0.05,
         interval: int = 10,
         power_steps: int = 5,
         oversampling: int = 5,

@@ -81,44 +81,47 @@ def block_size(tensor: Tensor) -> int:
 def step_exact(batch: list[Slot], group: dict[str, Any]) -> None:
     """Step parameters whose second moment is kept whole."""
     beta2 = group["betas"][1]
-    grads = [slot.grad.float() for slot in batch]
+    grads = torch.stack([slot.grad.float() for slot in batch])
     seconds = [slot.state["second"] for slot in batch]
     torch._foreach_mul_(seconds, beta2)
-    torch._foreach_addcmul_(seconds, grads, grads, value=1 - beta2)
-    unbiased = torch.stack(seconds).mul_(_unbias(group))
-    update, everything = _normalised(torch.stack(grads), unbiased, group["eps"]), slice(None)
+    torch._foreach_addcmul_(seconds, list(grads), list(grads), value=1 - beta2)
+    second, everything = torch.stack(seconds).mul_(_unbias(group)).clamp_(min=_least(group)), slice(None)
     norms = _Norms(batch, group)
-    norms.add(everything, update)
-    _apply(batch, everything, update, norms, group)
+    norms.add(everything, grads, second.clone())
+    _apply(batch, everything, grads, second, norms, group)
 
 
 def step_low_rank(batch: list[Slot], group: dict[str, Any]) -> None:
     """Step matrices of one shape and rank, and renew their factors."""
     moment = _SecondMoment(batch, group)
-    balance = moment.balance
     rank = max(batch[0].rank, min(group["min_rank"], batch[0].most))
-    start = moment.start(rank)
+    known = moment.known_balance()
+    start = moment.start(rank, known)
     if not batch[0].rank:
-        start = subspace_iteration(moment, start, group["power_steps"], balance).columns
-    decide = group["step"] % group["interval"] == 0
-    norms, sketch, total = _Norms(batch, group), [], start.new_zeros(len(batch))
-    start = balance.column_scale * start
+        start = subspace_iteration(moment, start, group["power_steps"], known).columns
+    # One product gives the sketch and the sums of rows.
+    probe = torch.cat([known.column_scale * start, start.new_ones(len(batch), start.shape[1], 1)], dim=2)
+    norms, products, sums = _Norms(batch, group), [], torch.zeros_like(known.columns)
     for place, second in moment():
-        sketch.append(second @ start)
-        if decide:
-            total += _squares(balance.scaled(place, second))
-        norms.add(place, _normalised(moment.grads(place), second, group["eps"]))
-    rows = orthonormal(balance.row_scale * torch.cat(sketch, dim=1))
+        products.append(second @ probe)
+        sums += second.sum(1).unsqueeze(2)
+        norms.add(place, moment.grads(place), second)
+    product = torch.cat(products, dim=1)
+    balance = Balance.of(product[..., -1:], sums) if group["balanced"] else known
+    rows = orthonormal(balance.row_scale * product[..., :-1])
     columns, scaled = start.new_zeros(len(batch), start.shape[1], rows.shape[2]), balance.row_scale * rows
+    decide, total = group["step"] % group["interval"] == 0, start.new_zeros(len(batch))
     for place, second in moment():
         columns.baddbmm_(second.mT, scaled[:, place])
-        _apply(batch, place, _normalised(moment.grads(place), second, group["eps"]), norms, group)
+        if decide:
+            total += _squares(balance.scaled(place, second))
+        _apply(batch, place, moment.grads(place), second, norms, group)
     factors = Factors(rows, balance.column_scale * columns)
     ranks = _adapted_ranks(batch, factors, total, group, rank) if decide else [rank] * len(batch)
-    kept = moment.restore(factors)
+    kept = moment.restore(factors, balance)
     for i, (slot, wanted) in enumerate(zip(batch, ranks)):
         _keep(slot, kept, i, min(rank, wanted))
-    _grow([i for i, wanted in enumerate(ranks) if wanted > rank], ranks, batch, moment, total, group)
+    _grow([i for i, wanted in enumerate(ranks) if wanted > rank], ranks, batch, moment, balance, total, group)
 
 
 class _SecondMoment:
@@ -134,43 +137,38 @@ class _SecondMoment:
         height, width = self._grads.shape[1:]
         self._height = height if len(batch) > 1 else max(1, block_size(self._grads) // width)
         self._unbias = _unbias(group)
-        self.balance = self._balance() if group["balanced"] else Balance.none(*self._grads.shape, self._rows.device)
 
     def __call__(self) -> Iterator[tuple[slice, Tensor]]:
         """YIELDS (slice, float32 [N, rows, n]): Blocks of rows."""
-        beta2 = self.group["betas"][1]
-        for place in self._places():
-            second = (self._unbias * beta2 * self._rows[:, place] @ self._columns.mT).clamp_(min=0)
+        beta2, least = self.group["betas"][1], _least(self.group)
+        rows = self._unbias * beta2 * self._rows
+        for first in range(0, self._rows.shape[1], self._height):
+            place = slice(first, first + self._height)
             grads = self.grads(place)
+            second = (rows[:, place] @ self._columns.mT).clamp_(min=least)
             yield place, second.addcmul_(grads, grads, value=self._unbias * (1 - beta2))
 
-    def _places(self) -> Iterator[slice]:
-        for first in range(0, self._rows.shape[1], self._height):
-            yield slice(first, first + self._height)
+    def known_balance(self) -> Balance:
+        """RETURNS (Balance): That of the old factors, or, at the first step, of the new moment."""
+        if not self.group["balanced"]:
+            return Balance.none(*self._grads.shape, self._rows.device)
+        if self._rows.shape[2]:
+            rows = self._rows @ self._columns.sum(1, keepdim=True).mT
+            return Balance.of(rows.clamp_(min=0), (self._columns @ self._rows.sum(1, keepdim=True).mT).clamp_(min=0))
+        return Balance.of_blocks(self)
 
-    def _balance(self) -> Balance:
-        """From the sums of the new second moment, but for what factors below 0 add to it."""
-        beta2 = self.group["betas"][1]
-        rows = beta2 * (self._rows @ self._columns.sum(1, keepdim=True).mT).clamp_(min=0)
-        columns = beta2 * (self._columns @ self._rows.sum(1, keepdim=True).mT).clamp_(min=0)
-        for place in self._places():
-            squares = self.grads(place).square()
-            rows[:, place].add_(squares.sum(2, keepdim=True), alpha=1 - beta2)
-            columns.add_(squares.sum(1).unsqueeze(2), alpha=1 - beta2)
-        return Balance.of(rows, columns)
-
-    def restore(self, factors: Factors) -> Factors:
+    def restore(self, factors: Factors, balance: Balance) -> Factors:
         """Factors of the second moment with its bias, from those of what is balanced and without."""
-        kept = self.balance.restore(factors)
+        kept = balance.restore(factors)
         return Factors(kept.rows, kept.columns / self._unbias)
 
     def grads(self, place: slice) -> Tensor:
         """Rows of the gradients: float32 [N, rows, n]."""
         return self._grads[:, place].float()
 
-    def start(self, rank: int, columns: Tensor | None = None) -> Tensor:
+    def start(self, rank: int, balance: Balance, columns: Tensor | None = None) -> Tensor:
         """Earlier columns, the old factors' unless given, scaled, and random ones: [N, n, r] for a rank."""
-        columns = self.balance.column_scale * (self._columns if columns is None else columns)
+        columns = balance.column_scale * (self._columns if columns is None else columns)
         _, n, known = columns.shape
         width = min(rank + self.group["oversampling"], n, self._rows.shape[1])
         random = random_columns(n, max(0, width - known), self.group["seed"], self.group["step"], columns.device)
@@ -181,7 +179,6 @@ class _SecondMoment:
         part = object.__new__(_SecondMoment)
         part.group, part._height, part._unbias = self.group, self._height, self._unbias
         part._grads, part._rows, part._columns = (x[places] for x in (self._grads, self._rows, self._columns))
-        part.balance = self.balance.part(places)
         return part
 
 
@@ -192,13 +189,18 @@ class _Norms:
         self.batch, self.group = batch, group
         self.update, self.first, self.inner = torch.zeros(3, len(batch), device=batch[0].weight.device)
 
-    def add(self, place: slice, update: Tensor) -> None:
-        """Add rows of the update [N, rows, n]."""
-        self.update += _squares(update)
+    def add(self, place: slice, grads: Tensor, second: Tensor) -> None:
+        """Add rows of the update G / sqrt(V), from G and V [N, rows, n]; V is lost."""
         if self.group["cosine_guidance"]:
+            update = torch.div(grads, second.sqrt_(), out=second)
+            self.update += _squares(update)
             first = torch.stack([slot.first[place].float() for slot in self.batch])
             self.first += _squares(first)
             self.inner += (update * first).sum((1, 2))
+        else:
+            # ||G / sqrt(V)||^2 as the inner product of G / V and G: no root is taken.
+            ratio = torch.div(grads, second, out=second)
+            self.update += torch.einsum("nij,nij->n", ratio, grads)
 
     def clip(self) -> Tensor:
         """What brings the root mean square of each update down to the threshold: [N]."""
@@ -223,10 +225,13 @@ class _Norms:
         return 1 / (rms / self.group["clip_threshold"]).clamp_min(1.0)
 
 
-def _apply(batch: list[Slot], place: slice, update: Tensor, norms: _Norms, group: dict[str, Any]) -> None:
-    """Step rows of the weights by rows of the update [N, rows, n], which are scaled in place."""
+def _apply(
+    batch: list[Slot], place: slice, grads: Tensor, second: Tensor, norms: _Norms, group: dict[str, Any]
+) -> None:
+    """Step rows of the weights by rows of G / sqrt(V), from G and V [N, rows, n]; V is lost."""
     beta1, rate = group["betas"][0], group["lr"]
-    weights, steps = [slot.weight[place] for slot in batch], list(update.mul_(norms.clip()[:, None, None]))
+    update = torch.div(grads, second.sqrt_(), out=second).mul_(norms.clip()[:, None, None])
+    weights, steps = [slot.weight[place] for slot in batch], list(update)
     if beta1:
         firsts = [slot.first[place] for slot in batch]
         torch._foreach_lerp_(firsts, [step.to(firsts[0].dtype) for step in steps], 1 - beta1)
@@ -237,14 +242,14 @@ def _apply(batch: list[Slot], place: slice, update: Tensor, norms: _Norms, group
     torch._foreach_add_(weights, steps, alpha=-rate)
 
 
-def _normalised(grads: Tensor, second: Tensor, eps: float) -> Tensor:
-    """The update before it is scaled, in the memory of the second moment, which is lost."""
-    return torch.div(grads, second.sqrt_().add_(eps), out=second)
-
-
 def _unbias(group: dict[str, Any]) -> float:
     """What a second moment is multiplied by for its bias towards its beginning, 0, as in Adam."""
     return 1 / (1 - group["betas"][1] ** (group["step"] + 1))
+
+
+def _least(group: dict[str, Any]) -> float:
+    """The least second moment: eps^2, or, where float32 does not hold that, the least it does, so that 0 / 0 is 0."""
+    return max(group["eps"] ** 2, torch.finfo(torch.float32).tiny)
 
 
 def _squares(matrices: Tensor) -> Tensor:
@@ -270,6 +275,7 @@ def _grow(
     ranks: list[int],
     batch: list[Slot],
     moment: _SecondMoment,
+    balance: Balance,
     total: Tensor,
     group: dict[str, Any],
 ) -> None:
@@ -279,11 +285,11 @@ def _grow(
         now = [i for i in places if (ranks[i], batch[i].rank) == (rank, known_rank)]
         places = [i for i in places if i not in now]
         some = [batch[i] for i in now]
-        part = moment.part(now)
+        part, part_balance = moment.part(now), balance.part(now)
         known = torch.stack([slot.state["columns"] for slot in some])
-        factors = subspace_iteration(part, part.start(rank, known), group["power_steps"], part.balance)
+        factors = subspace_iteration(part, part.start(rank, part_balance, known), group["power_steps"], part_balance)
         wanted = _adapted_ranks(some, factors, total[now], group, rank)
-        kept = part.restore(factors)
+        kept = part.restore(factors, part_balance)
         for k, i in enumerate(now):
             _keep(batch[i], kept, k, min(rank, wanted[k]))
             if wanted[k] > rank:

@@ -63,6 +63,12 @@ class Balance:
         return cls(row_sums, column_sums / column_sums.sum(1, keepdim=True).clamp_min(1e-38))
 
     @classmethod
+    def of_blocks(cls, blocks: Blocks) -> Balance:
+        """RETURNS (Balance): For matrices that are seen a block at a time; gone through once."""
+        sums = [(block.sum(2, keepdim=True), block.sum(1).unsqueeze(2)) for _, block in blocks()]
+        return cls.of(torch.cat([rows for rows, _ in sums], dim=1), sum(columns for _, columns in sums))
+
+    @classmethod
     def none(cls, count: int, m: int, n: int, device: torch.device) -> Balance:
         """RETURNS (Balance): One that leaves matrices as they are."""
         return cls(torch.ones(count, m, 1, device=device), torch.ones(count, n, 1, device=device))

@@ -61,7 +61,7 @@ def create_adapprox(
     clip_threshold: float = 1.0,
     min_rank: int = 1,
     max_rank: float = 0.25,
-    tolerance: float = 0.2,
+    tolerance: float = 0.05,
     cosine_guidance: bool = False,
     balanced: bool = True,
     seed: int = 0,

@@ -1,4 +1,4 @@
-"""Adapprox for one matrix at a fixed rank, as the paper states it: dense, slow and in the order of its equations."""
+"""Adapprox for one matrix at a fixed rank, as its docstring states it: dense, slow, in the order of its equations."""
 
 from __future__ import annotations
 
@@ -39,27 +39,33 @@ class ReferenceAdapprox:
     def step(self, grad: Tensor) -> None:
         """Step by a gradient [m, n]."""
         beta1, beta2 = self.betas
-        second = beta2 * (self.q @ self.u.T).clamp(min=0) + (1 - beta2) * grad * grad
-        row_sizes, column_sizes = torch.ones(len(second), 1), torch.ones(second.shape[1], 1)
-        if self.balanced:
-            # Sums of the second moment before its factors are cut off at 0, so that no pass over it is needed.
-            known, squares = self.q @ self.u.T, (1 - beta2) * grad * grad
-            row_sizes = beta2 * known.sum(1, keepdim=True).clamp(min=0) + squares.sum(1, keepdim=True)
-            column_sums = beta2 * known.sum(0).clamp(min=0) + squares.sum(0)
-            column_sizes = (column_sums / column_sums.sum()).unsqueeze(1)
+        unbias = 1 / (1 - beta2 ** (self.steps + 1))
+        second = (unbias * beta2 * self.q @ self.u.T).clamp(min=self.eps**2) + unbias * (1 - beta2) * grad * grad
+        row_sizes, column_sizes = self._sizes(second)
         scaled = second / row_sizes / column_sizes.T
-        columns = self._start(scaled, self.u / column_sizes)
+        if self.steps:
+            # The subspace starts where that of the old factors, in their own scale, ended.
+            old_sizes = self._sizes(self.q @ self.u.T)[1]
+            columns = column_sizes / old_sizes * self._start(second, self.u / old_sizes)
+        else:
+            columns = self._start(second, self.u)
         for _ in range(1 if self.steps else 1 + self.power_steps):
             q = torch.linalg.qr(scaled @ columns).Q
             columns = scaled.T @ q
-        self.q, self.u = q[:, : self.rank] * row_sizes, columns[:, : self.rank] * column_sizes
-        unbiased = second / (1 - beta2 ** (self.steps + 1))
-        update = grad / (unbiased.sqrt() + self.eps)
+        self.q, self.u = q[:, : self.rank] * row_sizes, columns[:, : self.rank] * column_sizes / unbias
+        update = grad / second.sqrt()
         rms = update.norm() / update.numel() ** 0.5
         update = update / max(1.0, float(rms) / self.clip_threshold)
         self.first = beta1 * self.first + (1 - beta1) * update
         self.weight -= self.lr * (self.first + self.weight_decay * self.weight)
         self.steps += 1
+
+    def _sizes(self, moment: Tensor) -> tuple[Tensor, Tensor]:
+        """What rows [m, 1] and columns [n, 1] are divided by."""
+        if not self.balanced:
+            return torch.ones(len(moment), 1), torch.ones(moment.shape[1], 1)
+        rows, columns = moment.sum(1, keepdim=True).clamp(min=0), moment.sum(0).clamp(min=0).unsqueeze(1)
+        return rows, columns / columns.sum()
 
     def _start(self, second: Tensor, known: Tensor) -> Tensor:
         width = min(self.rank + self.oversampling, *second.shape) - known.shape[1]

@@ -184,9 +184,10 @@ def test_the_clip_bounds_the_first_step():
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-12, 1e-6, 1e6])
-def test_gradients_of_any_scale_leave_finite_weights(scale):
+@pytest.mark.parametrize("eps", [0.0, 1e-30, 1e-8])
+def test_gradients_of_any_scale_leave_finite_weights(scale, eps):
     parameters = [nn.Parameter(torch.ones(20, 20)), nn.Parameter(torch.ones(7)), nn.Parameter(torch.tensor(1.0))]
-    _run(parameters, [scale * torch.randn(12, *p.shape) for p in parameters], cosine_guidance=True)
+    _run(parameters, [scale * torch.randn(12, *p.shape) for p in parameters], cosine_guidance=True, eps=eps)
     assert all(p.isfinite().all() for p in parameters)
 
 
