@@ -216,6 +216,11 @@ class Errors(metaclass=_Coded):
     S513 = "No GPU {gpu_id}: {reason}. Leave out --gpu-id to use the CPU, or install samarkand[gpu]."
     S514 = "The pipeline cannot be sent to worker processes: {reason}. Pass its name or folder, or n_process=0."
     S515 = "The demo cannot annotate its sample in line {position}: {reason} Try another --model."
+    S518 = "Ray failed: {reason}. What is finished is kept: look at `ray status`, and go on with --resume."
+    S519 = (
+        "Nothing has moved on the cluster for {minutes:g} minutes. What is finished is kept: look at `ray status` for "
+        "lost nodes and for who else works there, and go on with --resume."
+    )
     S520 = "The record is not UTF-8: {reason}. Convert the file to UTF-8."
     S521 = "Not a JSON object: {reason}. Each line must hold one object."
     S522 = "The field {field!r} is missing. Name the one with the text with --text-field."
@@ -245,6 +250,19 @@ class Errors(metaclass=_Coded):
     S543 = "The input {path} has changed since the run was planned. Restore it and --resume, or begin anew (--force)."
     S544 = "The finished part {path} is damaged, and was given up. Go on with --resume to make it again."
     S545 = "The plan {path} is damaged, or of another version of samarkand. Begin anew (--force)."
+    S546 = "annotate --ray needs Ray, which is not installed. Run `pip install 'samarkand[scale]'`."
+    S547 = (
+        "No Ray cluster at {address}: {reason}. Start one (`ray start --head`), or leave the address out to start Ray "
+        "on this machine."
+    )
+    S548 = (
+        "The cluster has no room for {asked} workers, but for {most}. Each takes {each}, and {nodes} nodes have {has}; "
+        "all have to fit when the largest node is lost, with {spare} CPU to spare. Lower --n-process, or add nodes."
+    )
+    S549 = (
+        "The node {node} would annotate otherwise: {reasons}. Install the same versions on every node, and let all of "
+        "them see the same pipeline."
+    )
     S401 = "ricon_ner has no mode {mode!r}; choose one of: {known}."
     S402 = "RICON has no branches {branches!r}; choose one of: {known}."
     S403 = "ricon_ner cannot look at spans of at most {max_width} tokens; set max_width to 1 or more, or to null."
@@ -379,6 +397,8 @@ class Errors(metaclass=_Coded):
     S741 = "{path} holds a training already. Pass --resume to go on with it, or set another output."
     S742 = "The checkpoint {path} was made with other settings: {keys}. Resume with the same ones, or start anew."
     S743 = "No document is left of the text: {reasons}. Mend cleaning, or the languages of text.sources."
+    S744 = "{path} is no base to go on from: {reason}. Name a folder that `samarkand train-encoder` wrote."
+    S745 = "The vocabulary of the text is not that of the base {path}. Run `samarkand prepare-text` with the same base."
 
     S800 = "{name} cannot be loaded as a sentence encoder: {why}. Pass a folder, or a name on the hub when online."
     S801 = "Pooling {pooling} is unknown. Known: {known}."
@@ -527,6 +547,7 @@ class Errors(metaclass=_Coded):
     S1180 = "There is nothing to read in the text: it is blank. Give a word or more."
     S1181 = "The text has {pieces} pieces, and {limit} can be shown of {model!r}. Give a passage of it."
     S1182 = "{model!r} gives no attention: {reason}. Name an encoder with attention, such as BERT or XLM-R."
+    S1183 = "There is nothing to read in {inputs}: no record has a word. Name a corpus with text."
     S1100 = "{path}, line {line}: {reason}. Each line of rules has {expected}."
     S1101 = "The labelling function {name!r} gives {found!r}, which is none of the labels: {labels}. Mend one of them."
     S1102 = "The labelling function {name!r} failed on {text!r}: {reason}. Mend the function."

@@ -9,7 +9,6 @@ left out. Killed are runs and their workers at random times (see `annotation_kil
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import torch
 from annotation_kills import kill_often
-from memory import perturbed
+from memory import perturbed, write_perturbed
 from options import benchmark_parser
 from results_file import row, show, write_rows
 from samarkand.pipeline.annotate import annotate
@@ -55,7 +54,7 @@ def throughput(ours: Pipeline, texts: list[str], folder: Path, documents: int) -
     documents (int): How many to annotate.
     RETURNS (list[dict]): Rows: documents a second, and what the second worker brings.
     """
-    corpus = _write(texts, folder / "corpus.jsonl", documents)
+    corpus = write_perturbed(texts, folder / "corpus.jsonl", documents)
     about = {"train": ours.train, "command": f"python benchmarks/annotation.py --documents {documents}"}
     about["note"] = f"{documents} documents"
     began = time.perf_counter()
@@ -86,19 +85,12 @@ def killed(ours: Pipeline, texts: list[str], folder: Path, options: Any, *, work
     workers (int): Most workers of a run.
     RETURNS (list[dict]): A row for each count of `kill_often`.
     """
-    corpus = _write(texts, folder / "kills.jsonl", options.kill_documents)
+    corpus = write_perturbed(texts, folder / "kills.jsonl", options.kill_documents)
     shard_size = max(1, options.kill_documents // 12)
     counts = kill_often(corpus, folder / "kills", ours.nlp, options.kills, workers=workers, shard_size=shard_size)
     about = {"train": ours.train, "command": f"python benchmarks/annotation.py --kills {options.kills}"}
     about["note"] = f"{options.kill_documents} documents a run, at most {workers} workers"
     return [row("samarkand annotate", "killed runs", name, value, unit="", **about) for name, value in counts.items()]
-
-
-def _write(texts: list[str], path: Path, documents: int) -> Path:
-    with path.open("w", encoding="utf-8") as file:
-        for number, text in enumerate(perturbed(texts, documents)):
-            file.write(json.dumps({"id": number, "text": text}, ensure_ascii=False) + "\n")
-    return path
 
 
 def _name(workers: int) -> str:

@@ -71,7 +71,7 @@ def _run(
     killed = False
     if wait is not None:
         time.sleep(wait)
-        workers = _children(child)
+        workers = worker_processes(child)
         victim = workers[whom] if whom is not None and whom < len(workers) else child
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
@@ -89,8 +89,12 @@ def _at_end(status: int) -> bool:
     return code == 0
 
 
-def _children(process: int) -> list[int]:
-    """Worker processes of a run; the process that tidies up after them is none."""
+def worker_processes(process: int) -> list[int]:
+    """Worker processes of a run; the process that tidies up after them is none.
+
+    process (int): The run.
+    RETURNS (list[int]): Their ids.
+    """
     path = Path(f"/proc/{process}/task/{process}/children")
     found = [int(child) for child in path.read_text().split()] if path.exists() else []
     return [child for child in found if b"spawn_main" in _command(child)]

@@ -125,7 +125,7 @@ def hostile_lines(count: int) -> Iterator[bytes]:
     rng = random.Random(SEED)
     for number in range(count):
         entity = {**VALID, "id": f"Q{rng.randrange(count)}"}
-        line = rng.choice((_changed_bytes, _changed_value, _raw_value, _noise))(rng, entity)
+        line = rng.choice((changed_bytes, _changed_value, _raw_value, _noise))(rng, entity)
         if number % RARE == RARE // 2:
             line = json.dumps({**entity, "names": {"en": _text(rng, 1) * 1_000_000}}).encode()
         yield line.replace(b"\n", b" ")
@@ -148,8 +148,14 @@ def hostile_names(count: int) -> Iterator[str]:
         yield name * 1_000_000 if number % RARE == RARE // 2 and len(name) == 1 else name
 
 
-def _changed_bytes(rng: random.Random, entity: dict[str, Any]) -> bytes:
-    data = bytearray(json.dumps(entity, ensure_ascii=False).encode())
+def changed_bytes(rng: random.Random, value: dict[str, Any]) -> bytes:
+    """Valid JSON with some bytes replaced, added or left out.
+
+    rng (Random): Where the changes come from.
+    value (dict): What the JSON is of.
+    RETURNS (bytes): What it has become.
+    """
+    data = bytearray(json.dumps(value, ensure_ascii=False).encode())
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(data))
         data[at : at + rng.randrange(3)] = rng.randbytes(rng.randrange(3))

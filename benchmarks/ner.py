@@ -158,17 +158,20 @@ def measure(name: str, dataset: str, seed: int, max_steps: int) -> list[dict[str
     return rows
 
 
-def train_best(config: Config, folder: Path, *, seed: int, steps: int) -> spacy.Language:
+def train_best(config: Config, folder: Path, *, seed: int, steps: int, patience: int | None = None) -> spacy.Language:
     """Train a pipeline.
 
     config (Config): Its config.
     folder (Path): A folder for the weights.
     seed (int): Seed of weights and order.
-    steps (int): Most steps; it stops after a third of them without a better score on dev.
+    steps (int): Most steps.
+    patience (Optional[int]): Steps without a better score on dev after which it stops, 0 for never; a third of all by
+        default.
     RETURNS (Language): The pipeline at its best step on dev.
     """
     config["training"]["seed"] = config["system"]["seed"] = seed
-    config["training"].update(max_steps=steps, patience=steps // 3, eval_frequency=max(20, steps // 20))
+    patience = steps // 3 if patience is None else patience
+    config["training"].update(max_steps=steps, patience=patience, eval_frequency=max(20, steps // 20))
     nlp = init_nlp(config.interpolate())
     (folder / "model").mkdir()
     train(nlp, folder / "model", stdout=sys.stderr, stderr=sys.stderr)

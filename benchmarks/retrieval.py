@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import faiss
 import numpy as np
@@ -70,6 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=1_000_000, help="vectors in the index")
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--encoder", type=named_folder, default=("MiniLM", PACKAGE), metavar="NAME=FOLDER")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the encoder's products")
     parser.add_argument("--vectors", type=Path, help="NumPy file of float32 vectors; written when it is not there")
     parser.add_argument("--dim", type=int, default=256, help="dimensions after whitening")
     parser.add_argument("--index", nargs="+", choices=KINDS, default=KINDS)
@@ -80,7 +81,9 @@ def main(arguments: list[str] | None = None) -> None:
         options.size, options.queries, options.dim, options.kills = 3000, 50, 16, 1
         everything = random_vectors(options.size + options.queries, 32)
     else:
-        everything = real_vectors(options.encoder[1], options.vectors, options.size + options.queries)
+        everything = real_vectors(
+            options.encoder[1], options.precision, options.vectors, options.size + options.queries
+        )
     rows: list[dict[str, Any]] = []
     peers = installed(options.peer)
     queries, vectors = everything[: options.queries], everything[options.queries :]
@@ -279,10 +282,11 @@ def random_vectors(count: int, width: int) -> np.ndarray:
     return (centres[draw.integers(50, size=count)] + 0.5 * draw.standard_normal((count, width))).astype(np.float32)
 
 
-def real_vectors(encoder: str, path: Path | None, count: int) -> np.ndarray:
+def real_vectors(encoder: str, precision: Literal["fp32", "bf16"], path: Path | None, count: int) -> np.ndarray:
     """Vectors of sentences, in random order.
 
     encoder (str): Name or folder of what encodes them.
+    precision (str): As `load_sentence_model` takes it.
     path (Optional[Path]): File that they are read from, or written to.
     count (int): How many.
     RETURNS (np.ndarray): Shape (count, width), float32, without zeros.
@@ -291,7 +295,8 @@ def real_vectors(encoder: str, path: Path | None, count: int) -> np.ndarray:
     if path is not None and path.exists():
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     else:
-        vectors = load_sentence_model(encoder).encode(distinct_sentences(count), batch_size=128, progress=True)
+        model = load_sentence_model(encoder, precision=precision)
+        vectors = model.encode(distinct_sentences(count), batch_size=128, progress=True)
         if path is not None:
             np.save(path, vectors)
     vectors = np.asarray(vectors[:count], dtype=np.float32)

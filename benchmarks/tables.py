@@ -173,6 +173,26 @@ def _encoder_means(rows: list[Row]) -> list[Row]:
     return sorted(means, key=lambda row: (row["metric"], row["dataset"])) + speeds
 
 
+VARIANTS = ("plain", "robust", "push", "pull", "robust, push", "all three")
+VARIANTS += ("transliterated", "adapted", "adapted, transliterated")
+ALIGNMENT = ("alignment before", "alignment after", "translations found before", "translations found after")
+
+
+def _variant(row: Row) -> str:
+    return row["system"].partition(", ")[2]
+
+
+def _family(row: Row) -> str:
+    return row["dataset"].partition("/")[0]
+
+
+def _scores(rows: list[Row], *, means: bool | None = None) -> list[Row]:
+    """Scores of trained variants; means over languages, or what they are means of."""
+    found = [row for row in rows if row["metric"] in ("macro F", "Spearman", "ents_f")]
+    found = [row for row in found if means is None or row["dataset"].endswith("/mean") == means]
+    return sorted(found, key=lambda row: (row["train"], VARIANTS.index(_variant(row))))
+
+
 NER = "exact-match micro F over character spans, mean of (seeds)."
 SPEED = ("speed ratio", "speed", "speed, first pass", "speed, own tokens")
 MEMORY = ("RSS loaded", "RSS start", "RSS middle", "RSS end", "RSS growth", "vocabulary", "speed")
@@ -326,6 +346,33 @@ TABLES = {
         partial(_by_metrics, metrics=("tried", "entities", "rejected", "failures")),
         _dataset,
         lambda row: row["metric"],
+    ),
+    "transfer": Table(
+        "transfer",
+        "Learnt in English: macro F, Spearman's correlation or micro F, mean over other languages or sets, of (seeds).",
+        partial(_scores, means=True),
+        _family,
+        _variant,
+        compare=True,
+    ),
+    "transfer-languages": Table(
+        "transfer",
+        "Learnt in English: macro F, Spearman's correlation or micro F by language or set, mean of (seeds).",
+        partial(_scores, means=False),
+        _dataset,
+        _variant,
+        compare=True,
+    ),
+    "transfer-alignment": Table(
+        "transfer",
+        "Cosine of translations of English sentences less that of other sentences, and how often the nearest sentence "
+        "is the translation, before training and after it.",
+        partial(_by_metrics, metrics=ALIGNMENT),
+        lambda row: f"{_family(row)}, {_variant(row)}",
+        _metric,
+    ),
+    "unseen-script": Table(
+        "unseen_script", "Macro F or micro F, mean of (seeds).", _scores, _dataset, _variant, compare=True
     ),
     "encoder-choice": Table(
         "encoder_choice",

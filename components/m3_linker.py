@@ -294,6 +294,23 @@ class M3Linker(KnowledgePipe):
         self.cfg.update(beta=beta, theta=theta)
         return beta, theta
 
+    def answer_with_gold(self, examples: Iterable[Example]) -> list[list[str]]:
+        """What is answered to annotated mentions when all others of a text are remembered right: the most that history
+        can do.
+
+        examples (Iterable[Example]): The examples, about as many as are learnt from at once.
+        RETURNS (list[list[str]]): For each the ids, or `NIL`, of its annotated mentions, see `gold_mentions`.
+        """
+        examples = list(examples)
+        mentions = self._gold(examples, self.k, training=False)
+        ids: list[list[str]] = [[] for _ in examples]
+        if mentions:
+            gold = np.array([gold_place(mention.candidates, mention.gold) for mention in mentions], dtype=np.int64)
+            questions = replace(self._questions([eg.predicted for eg in examples], mentions), told=gold)
+            for mention, link in zip(mentions, self._links(mentions, self.model.predict(questions))):
+                ids[mention.document].append(link.kb_id)
+        return ids
+
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """Score predicted against reference documents.
 

@@ -5,6 +5,8 @@ territories, scripts and currencies. `multilingual-open` leaves out what came th
 `bundled` is a small choice of facts alone, for the package: countries, capitals, large cities, languages, well-known
 organisations.
 
+Countries, states and continents bear what English calls their people and things too, see `place_words`.
+
 The weight of an entity is `sqrt((1 + n) (1 + d) (1 + p / 100,000))`: its logarithm is half the sum of the logarithms of
 n, the languages that Wikidata names it in, d, the facts it takes part in, and p, its inhabitants.
 """
@@ -23,6 +25,7 @@ from typing import Any
 from ..errors import Errors
 from ..models.knowledge_base import Entity
 from .files import numbered_lines
+from .place_words import PlaceWords, place_words
 from .sentence_files import json_rows, tsv_rows
 from .wikidata import CLASSES
 
@@ -58,14 +61,16 @@ class Terms:
     open: bool = True
 
 
-# By the names in `src`. Labels and statements of Wikidata are CC0 whatever they came through, which is why the bundled
-# knowledge base may hold those of mpararel; its repository states no terms, which is why `multilingual-open` does not.
+# By the names in `src`, and that of the package behind `place_words`. Labels and statements of Wikidata are CC0
+# whatever they came through, which is why the bundled knowledge base may hold those of mpararel; its repository states
+# no terms, which is why `multilingual-open` does not.
 SOURCES = {
     "mpararel": Terms("not stated; labels and statements of Wikidata are CC0 1.0", open=False),
     "codex-types": Terms("MIT; Wikidata CC0 1.0, extracts of Wikipedia CC BY-SA"),
     "csc": Terms("ODbL 1.0"),
     "elevant": Terms("Apache 2.0"),
     "cldr": Terms("Unicode 3.0"),
+    "countryinfo": Terms("MIT"),
 }
 _TYPE_OF = {"person": "PER", "loc": "LOC", "org": "ORG"}
 _TYPE_OF_CLASS = {name: type for type, classes in CLASSES.items() for name in classes.values()}
@@ -86,10 +91,13 @@ _OF_ORGANISATIONS = frozenset({"P176", "P178", "P449", "P108", "P264", "P463"})
 
 @dataclass
 class _Index:
-    """What a first reading of multikb finds: ids, countries by code, and the heaviest of each type and English name."""
+    """What a first reading of multikb finds: ids, countries by code, states by code of their country and English name,
+    and the heaviest of each type and English name.
+    """
 
     ids: Collection[str] = ()
     countries: dict[str, str] = field(default_factory=dict)
+    states: dict[tuple[str, str], str] = field(default_factory=dict)
     heaviest: dict[tuple[str | None, str], str] = field(default_factory=dict)
 
 
@@ -134,7 +142,7 @@ def recipe_terms(name: str) -> dict[str, str]:
 
 
 def multilingual_entities(
-    folder: Path, *, lang: str = "en", open_only: bool = False, extracts: bool = True
+    folder: Path, *, lang: str = "en", open_only: bool = False, extracts: bool = True, words: bool = True
 ) -> Iterator[Entity]:
     """The multilingual knowledge base: multikb with its facts, and the names of CLDR.
 
@@ -146,12 +154,14 @@ def multilingual_entities(
     open_only (bool): Leave out entities with a source that states no open terms, and the facts, which come through one.
     extracts (bool): Describe by extracts of articles where there are some; texts made of them need a knowledge base
         that does not hold them.
+    words (bool): Let places bear what English calls their people and things; whoever looks for names in texts does
+        without, for many are names of languages first.
     YIELDS (Entity): The entities.
     RAISES (OSError | ValueError): S841 and S842 for a file that is missing or broken.
     """
     index = _index(folder, open_only)
     statements = _Statements() if open_only else _statements(folder, index.ids)
-    for row, entity in _described(folder, index, statements, lang, open_only):
+    for row, entity in _described(folder, index, statements, lang, open_only, words):
         yield entity if extracts else replace(entity, descriptions=_descriptions(row.get("desc", {})))
 
 
@@ -219,7 +229,7 @@ def _of_languages(values: Any) -> dict[str, Any]:
 
 
 def _described(
-    folder: Path, index: _Index, statements: _Statements, lang: str, open_only: bool = False
+    folder: Path, index: _Index, statements: _Statements, lang: str, open_only: bool = False, words: bool = True
 ) -> Iterator[tuple[dict[str, Any], Entity]]:
     """Entries with their entities: those of multikb with facts and the names of CLDR, then what CLDR has alone."""
     relations = {relation: names[lang] for relation, names in _relations(folder).items()}
@@ -233,13 +243,25 @@ def _described(
             added.setdefault(match, []).append(row)
         else:
             alone.append(row)
+    called = {id: place.words for place in place_words() if words and (id := _place(place, index))}
     for row in _rows(folder, open_only):
         entity = _entity(row, tuple(_facts(row, statements, index.countries, relations)))
         for other in added.get(entity.id, ()):
             entity = _with_names(entity, _entity(other))
+        if entity.id in called:
+            entity = _with_names(entity, replace(entity, names={}, aliases={"en": called[entity.id]}))
         yield row, entity
     for row in alone:
         yield row, _entity(row)
+
+
+def _place(place: PlaceWords, index: _Index) -> str | None:
+    if not place.name:
+        return index.countries.get(place.country)
+    if place.country:
+        return index.states.get((place.country, place.name))
+    found = (index.heaviest.get((type, place.name.casefold())) for type in ("loc", "org"))
+    return next(filter(None, found), None)
 
 
 def _rows(folder: Path, open_only: bool = False) -> Iterator[dict[str, Any]]:
@@ -276,6 +298,8 @@ def _index(folder: Path, open_only: bool = False) -> _Index:
         weights[id] = weight
         if row.get("place") == "country":
             index.countries[row["cc"]] = id
+        if row.get("place") == "state":
+            index.states[row["cc"], row["labels"].get("en", "")] = id
         key = row.get("type"), row["labels"].get("en", "").casefold()
         if key not in index.heaviest or weight > weights[index.heaviest[key]]:
             index.heaviest[key] = id

@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors
 from ..models.checkpoints import replace_folder
+from ..models.encoder_base import base_tokenizer
 from ..models.packed_corpus import MAX_VOCABULARY, PIECES, TOKENIZER, write_corpus
 from ..models.settings import load_settings, require
+from ..models.transliteration import Transliterator
 from ..models.vocabulary import N_BYTES, SPECIALS, train_vocabulary, wrap_tokenizer
+from ..models.vocabulary_growth import grow_vocabulary
 from .text_cleaning import CleaningRules, TextCleaner
 from .text_sources import TextGroup, TextSource, find_groups, read_texts
 
@@ -49,7 +52,7 @@ class TextSettings:
 class VocabularySettings:
     """The vocabulary.
 
-    size (int): Most pieces.
+    size (int): Most pieces. With a base, whose pieces stay, new ones are added up to it.
     sample_mb (float): Megabytes of text to train it on.
     exponent (float): Groups of n bytes are taken in proportion to n ** exponent.
     """
@@ -71,10 +74,12 @@ class PreparationSettings:
     """The recipe of the text.
 
     data (str): Folder to write.
+    base (str): Folder of an encoder that `train-encoder` wrote and will go on from; empty for none.
     """
 
     data: str
     text: TextSettings
+    base: str = ""
     cleaning: CleaningRules = field(default_factory=CleaningRules)
     vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
 
@@ -87,9 +92,10 @@ def prepare_text(config: Path, overrides: Sequence[str] = (), *, force: bool = F
     force (bool): Whether to replace a folder that exists.
     RETURNS (dict): What was kept and dropped, by group; it is written to `preparation.json` too.
     RAISES (ValueError): S217 for a folder that exists, S730 to S732 for the settings, S733, S734 and S743 for the
-        text.
+        text, S744 for the base, S640 to S642 for tables of transliteration.
     """
     settings = load_settings(PreparationSettings, config, overrides, others=TRAINING)
+    base = _base(settings)
     groups = find_groups(settings.text.sources)
     target = Path(settings.data)
     if target.exists() and not force:
@@ -104,7 +110,8 @@ def prepare_text(config: Path, overrides: Sequence[str] = (), *, force: bool = F
             dropped = sum((Counter(count["dropped"]) for count in counts.values()), Counter())
             reasons = ", ".join(f"{count:,} dropped as {reason!r}" for reason, count in dropped.most_common())
             raise ValueError(Errors.S743.format(reasons=reasons or "the files are empty"))
-        tokenizer = train_vocabulary(_sample(groups, settings.vocabulary, texts), settings.vocabulary.size)
+        sample, size = _sample(groups, settings.vocabulary, texts), settings.vocabulary.size
+        tokenizer = grow_vocabulary(base, sample, size) if base else train_vocabulary(sample, size)
         wrap_tokenizer(tokenizer, sys.maxsize).save_pretrained(partial / TOKENIZER)
         written = write_corpus(partial, ((g.name, g.language, _pieces(texts / g.name, tokenizer)) for g in groups))
         shutil.rmtree(texts)
@@ -119,14 +126,25 @@ def prepare_text(config: Path, overrides: Sequence[str] = (), *, force: bool = F
     return report
 
 
+def _base(settings: PreparationSettings) -> Tokenizer | None:
+    if not settings.base:
+        return None
+    tokenizer = base_tokenizer(settings.base)
+    least, size = tokenizer.get_vocab_size(), settings.vocabulary.size
+    require(size >= least, "vocabulary.size", size, f"{least} or more, as many as the base has")
+    return tokenizer
+
+
 def _clean(groups: list[TextGroup], rules: CleaningRules, texts: Path) -> dict[str, dict[str, Any]]:
     """Write the cleaned documents of each group to a file of its name, one a line as JSON."""
     counts: dict[str, dict[str, Any]] = {}
     cleaner = TextCleaner(rules)
     for group in groups:
         cleaner.start()
+        transliterator = Transliterator(group.tables)
         with (texts / group.name).open("w", encoding="utf-8", newline="\n") as file:
             for text in cleaner.clean(read_texts(group.path, group.column), group.language):
+                text = transliterator(text).text if group.tables else text
                 file.write(json.dumps(text, ensure_ascii=False) + "\n")
         counts[group.name] = {"language": group.language, "kept": cleaner.kept, "dropped": dict(cleaner.dropped)}
         counts[group.name] |= {f"characters {name}": count for name, count in cleaner.characters.items()}

@@ -69,7 +69,7 @@ def write_silver(
     report_file = output / "report.json"
     if report_file.exists() and not force:
         raise FileExistsError(Errors.S217.format(path=report_file))
-    entities = {entity.id: entity for entity in multilingual_entities(folder, extracts=False)}
+    entities = {entity.id: entity for entity in multilingual_entities(folder, extracts=False, words=False)}
     linker = SilverLinker(entities, load(model))
     found = {name: list(linker.link(silver_texts(folder, name, entities))) for name in SOURCES if name in sources}
     splits, held = arrange(found, seed)
@@ -80,7 +80,7 @@ def write_silver(
     report = {"seed": seed, "model": model, "sources": [*found], "held_out": len(held), "texts": _counted(splits, held)}
     _write_text(output / "held_out.txt", "".join(f"{id}\n" for id in sorted(held)))
     if kb:
-        kept = (entity for entity in entities.values() if entity.id not in held)
+        kept = (entity for entity in multilingual_entities(folder, extracts=False) if entity.id not in held)
         about = {"recipe": "silver", "terms": recipe_terms("multilingual"), "held_out": len(held)}
         build_knowledge_base(output / "linking.kb", kept, force=force, meta=about).close()
     _write_text(report_file, json.dumps(report, ensure_ascii=False, indent=1) + "\n")

@@ -8,10 +8,16 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-__all__ = ["SURROGATE", "decode_line", "parse_json", "table_reader", "table_rows"]
+__all__ = ["DEEPEST", "SURROGATE", "decode_line", "parse_json", "table_reader", "table_rows"]
 
 # Longest field of a table, in characters: what an unclosed quote may swallow before its row is given up.
 MAX_FIELD = 2**24
+# Levels of objects and arrays in one another. Python gives up at a depth that depends on who calls, so that the same
+# record would be kept here and lost there.
+DEEPEST = 200
+# Brackets of JSON, and strings, of which those inside are none.
+BRACKET = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+OPENS = {"[": 1, "{": 1, "]": -1, "}": -1}
 # What stands for a byte that is no character, in the rows of a table.
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -27,17 +33,17 @@ def decode_line(raw: bytes, number: int) -> str:
     return raw.decode("utf-8-sig" if number == 1 else "utf-8")
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, *, deepest: int = DEEPEST) -> Any:
     """A JSON value; NaN and infinities, which Python takes for JSON, are none.
 
     text (str): The JSON.
+    deepest (int): Most levels of objects and arrays in one another.
     RETURNS (Any): The value.
     RAISES (ValueError): When it is no JSON, or nested too deep.
     """
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError(str(error)) from None
+    if text.count("[") + text.count("{") > deepest and _is_deeper(text, deepest):
+        raise ValueError(f"objects and arrays lie in one another more than {deepest} deep")
+    return json.loads(text, parse_constant=_refuse_constant)
 
 
 def table_reader(lines: Iterable[bytes], *, tabs: bool) -> Any:
@@ -66,6 +72,15 @@ def table_rows(reader: Any) -> Iterator[tuple[int, list[str] | csv.Error]]:
             return
         except csv.Error as error:
             yield number, error
+
+
+def _is_deeper(text: str, deepest: int) -> bool:
+    depth = 0
+    for match in BRACKET.finditer(text):
+        depth += OPENS.get(match[0], 0)
+        if depth > deepest:
+            return True
+    return False
 
 
 def _refuse_constant(name: str) -> None:

@@ -6,13 +6,14 @@ import fnmatch
 import glob
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..compression import COMPRESSIONS
 from ..errors import Errors, first_line
+from ..models.transliteration import Transliterator
 from .arrow_tables import dataset_tables, open_datasets, open_parquet, parquet_tables, table_rows
 from .files import numbered_lines, stem_suffix
 
@@ -25,12 +26,20 @@ class TextSource:
     exclude (str): Names to leave out, as a glob; empty for none.
     language (str): Code of their language; empty to take a file's name up to its first dot or underscore.
     column (str): Column of the text in Parquet and `datasets`.
+    tables (dict[str, str]): Tables to transliterate its text by, by script, as in `Transliterator`; empty for none.
+    RAISES (ValueError): S640 to S642 for tables that cannot be used.
+    RAISES (ImportError): S644 when ICU is asked for and not installed.
     """
 
     path: str
     exclude: str = ""
     language: str = ""
     column: str = "text"
+    tables: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # A table that cannot be used is told of before any text is read.
+        Transliterator(self.tables)
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,14 @@ class TextGroup:
     language (str): Code of the language.
     path (Path): The file or folder.
     column (str): Column of the text.
+    tables (dict[str, str]): Tables of transliteration by script.
     """
 
     name: str
     language: str
     path: Path
     column: str
+    tables: dict[str, str]
 
 
 def find_groups(sources: list[TextSource]) -> list[TextGroup]:
@@ -66,7 +77,7 @@ def find_groups(sources: list[TextSource]) -> list[TextGroup]:
             name = path.name.split(".")[0]
             if name in groups:
                 raise ValueError(Errors.S733.format(path=path, reason=f"{groups[name].path} has its name"))
-            groups[name] = TextGroup(name, source.language or name.split("_")[0], path, source.column)
+            groups[name] = TextGroup(name, source.language or name.split("_")[0], path, source.column, source.tables)
     return list(groups.values())
 
 

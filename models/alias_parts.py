@@ -1,7 +1,11 @@
 """Keys of aliases that share words with a name: "Neruda" and "Pablo Neruda", "Muscatine, Iowa" and "Muscatine".
 
 The index holds, for each word, the numbers of the keys whose aliases have it. An alias that is one word is found by its
-key and is not in it, unless it is written with accents. Acronyms are filed as words with a dot before them.
+key and is not in it, unless it is written with accents. Acronyms are filed as words with a dot before them, and heads,
+what stands before a comma or a bracket, with a comma.
+
+How like a key is that shares words is the harmonic mean of what it has of the name and of what the name has of it. Of
+the name words count by rarity, so that "Sony Corporation" is "Sony" rather than "Ford Motor Corporation".
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import lru_cache
-from itertools import groupby
+from itertools import chain, groupby
 
 import numpy as np
 import regex
@@ -27,8 +31,12 @@ PARTS = 100
 LEAST_SHARED = 40
 # A name that is found by its words is never as like as the same name.
 MOST_SIMILAR = 0.95
-# How like an acronym is to what it stands for.
-ACRONYM = 0.5
+# How like an acronym, or a word that is cut short, is to what it stands for, and a head to all of its name.
+ACRONYM, HEAD = 0.8, 0.9
+# Letters of a word that is cut short.
+LEAST_CUT = 3
+# What is left of the likeness of a word to one with another ending.
+OTHER_ENDING = 0.9
 # Letters of an acronym.
 _SHORTEST_ACRONYM, LONGEST_ACRONYM = 2, 8
 # Words of a name that are looked for, and words of a key that is part of it.
@@ -40,6 +48,7 @@ COMMON = 20_000
 _NUMBERS = np.dtype("<u4")
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 _CAMEL = regex.compile(r"(?<=\p{Ll})(?=\p{Lu})")
+_QUALIFIED = regex.compile(r"[,،，(（]")
 _ARTICLE = "ال"
 _LAST = "\U0010ffff"
 
@@ -66,15 +75,39 @@ def acronyms(text: str) -> set[str]:
     return {each for each in made if _SHORTEST_ACRONYM <= len(each) <= LONGEST_ACRONYM}
 
 
+def head_key(text: str) -> str:
+    """Key of what a name is called without what tells it from its namesakes: Paris of "Paris, Texas".
+
+    text (str): The name.
+    RETURNS (str): Key of what stands before the first comma or bracket; "" when there is none, or too little.
+    """
+    found = _QUALIFIED.search(text)
+    head = alias_key(text[: found.start()]) if found else ""
+    return head if len(head) >= LEAST_LENGTH and head != alias_key(text) else ""
+
+
+def rarity(word: str, keys: int) -> int:
+    """What a word of a name tells beside others.
+
+    word (str): The word.
+    keys (int): Keys that have it.
+    RETURNS (int): From 1 for words of `COMMON` keys and more, one more for each time that there are half as many. A
+        single character tells no more than the most common word.
+    """
+    return max(1, COMMON.bit_length() - keys.bit_length()) if len(word) > 1 else 1
+
+
 def filed_under(key: str, aliases: Iterable[str]) -> set[str]:
     """What the index has a key under.
 
     key (str): The key.
     aliases (Iterable[str]): The names that have it.
-    RETURNS (set[str]): Words, and acronyms with their dot.
+    RETURNS (set[str]): Words, acronyms with their dot, and heads with their comma.
     """
     found: set[str] = set()
     for alias in aliases:
+        if head := head_key(alias):
+            found.add(f",{head}")
         words = name_words(alias)
         if len(words) > 1:
             found.update(words)
@@ -89,12 +122,16 @@ def part_keys(db: sqlite3.Connection, text: str) -> dict[int, float]:
 
     db (sqlite3.Connection): The knowledge base.
     text (str): The name.
-    RETURNS (dict[int, float]): Numbers of keys and how like they are, from 0 to `MOST_SIMILAR`: twice what they share,
-        over the length of both, in characters. The `PARTS` most similar, of equal ones the lower numbers.
+    RETURNS (dict[int, float]): Numbers of keys and how like they are, from 0 to `MOST_SIMILAR`. The `PARTS` most
+        similar, of equal ones the lower numbers.
     """
     key, words = alias_key(text), name_words(text)[:MAX_WORDS]
-    found = _sharing(db, len(key), words)
-    for number, like in (*_runs(db, text, key), *_acronyms(db, text, key), *_other_endings(db, key, words)):
+    sizes = dict(select(db, "SELECT word, length(numbers) FROM words WHERE word IN ({})", set(words)))
+    weights = {word: rarity(word, sizes.get(word, 0) // _NUMBERS.itemsize) for word in words}
+    found = _sharing(db, sizes, weights)
+    named = (_runs(db, text, key, weights), _heads(db, text, key), _initials(db, words, list(found)))
+    short = (_acronyms(db, text, key), _cut_short(db, text, key, words), _other_endings(db, key, words))
+    for number, like in chain(*named, *short):
         found[number] = max(found.get(number, 0.0), like)
     own = db.execute("SELECT number FROM keys WHERE key = ?", (key,)).fetchone()
     found.pop(own and own[0], None)
@@ -181,40 +218,53 @@ def _folded(word: str) -> str:
     return key
 
 
-def _similarities(numbers: np.ndarray, shared: np.ndarray | int, length: int) -> np.ndarray:
-    lengths = numbers.astype(np.int64) >> LENGTH_BITS
-    return np.minimum(2 * shared / (lengths + length), MOST_SIMILAR)
+def _mean(of_name: np.ndarray | float, of_key: np.ndarray | float) -> np.ndarray:
+    """Harmonic mean of two shares above 0."""
+    return np.minimum(2 * of_name * of_key / (of_name + of_key), MOST_SIMILAR)
 
 
-def _sharing(db: sqlite3.Connection, length: int, words: list[str]) -> dict[int, float]:
+def _sharing(db: sqlite3.Connection, sizes: Mapping[str, int], weights: Mapping[str, int]) -> dict[int, float]:
     """Keys under words of a name, as far as they share enough."""
-    sizes = dict(select(db, "SELECT word, length(numbers) FROM words WHERE word IN ({})", set(words)))
     rare = [word for word in sizes if sizes[word] <= COMMON * _NUMBERS.itemsize]
     chosen = rare or sorted(sizes, key=lambda word: (sizes[word], word))[:1]
     lists = {word: _unpacked(packed) for word, packed in select(db, _OF_WORDS, chosen)}
     if not lists:
         return {}
-    every = np.concatenate(list(lists.values()))
-    lengths = np.concatenate([np.full(len(numbers), len(word)) for word, numbers in lists.items()])
-    numbers, places = np.unique(every, return_inverse=True)
-    shared = np.bincount(places, weights=lengths)
-    enough = (100 * shared >= LEAST_SHARED * length) | (shared >= numbers.astype(np.int64) >> LENGTH_BITS)
-    numbers, likes = numbers[enough], _similarities(numbers[enough], shared[enough], length)
+    numbers, places = np.unique(np.concatenate(list(lists.values())), return_inverse=True)
+    counts = [len(of_word) for of_word in lists.values()]
+    weight = np.bincount(places, weights=np.repeat([weights[word] for word in lists], counts))
+    shared = np.bincount(places, weights=np.repeat([len(word) for word in lists], counts))
+    of_name = weight / sum(weights.values())
+    of_key = np.minimum(shared / (numbers.astype(np.int64) >> LENGTH_BITS), 1.0)
+    enough = (of_name >= LEAST_SHARED / 100) | (of_key >= 1)
+    numbers, likes = numbers[enough], _mean(of_name[enough], of_key[enough])
     best = np.argsort(-likes, kind="stable")[: 2 * PARTS]
     return dict(zip(numbers[best].tolist(), likes[best].tolist()))
 
 
-def _runs(db: sqlite3.Connection, text: str, key: str) -> Iterator[tuple[int, float]]:
+def _runs(db: sqlite3.Connection, text: str, key: str, weights: Mapping[str, int]) -> Iterator[tuple[int, float]]:
     """Keys that are some words of the name, one after the other."""
     edges = [match.span() for match in _WORD.finditer(text)][:MAX_WORDS]
-    runs = {
-        alias_key(text[edges[first][0] : edges[last][1]])
-        for first in range(len(edges))
-        for last in range(first, min(first + MAX_RUN, len(edges)))
-    }
-    wanted = {run for run in runs if len(run) >= LEAST_LENGTH and run != key}
+    runs = {}
+    for first in range(len(edges)):
+        for last in range(first, min(first + MAX_RUN, len(edges))):
+            part = text[edges[first][0] : edges[last][1]]
+            own = name_words(part)
+            weight = sum(weights.get(word, 0) for word in set(own))
+            # As it is written, and without accents.
+            runs |= {alias_key(part): weight, "".join(own): weight}
+    wanted = {run for run in runs if len(run) >= LEAST_LENGTH and run != key and runs[run]}
+    total = sum(weights.values())
     for number, run in select(db, "SELECT number, key FROM keys WHERE key IN ({})", wanted):
-        yield number, min(2 * len(run) / (len(run) + len(key)), MOST_SIMILAR)
+        yield number, float(_mean(runs[run] / total, 1.0))
+
+
+def _heads(db: sqlite3.Connection, text: str, key: str) -> Iterator[tuple[int, float]]:
+    """The key of the head of a name, and keys of names that it is the head of."""
+    for _, packed in select(db, _OF_WORDS, [f",{key}"]):
+        yield from ((number, HEAD) for number in _unpacked(packed)[:PARTS].tolist())
+    for (number,) in db.execute("SELECT number FROM keys WHERE key = ?", (head_key(text),)):
+        yield number, HEAD
 
 
 def _acronyms(db: sqlite3.Connection, text: str, key: str) -> Iterator[tuple[int, float]]:
@@ -222,6 +272,27 @@ def _acronyms(db: sqlite3.Connection, text: str, key: str) -> Iterator[tuple[int
     if _SHORTEST_ACRONYM <= len(key) <= LONGEST_ACRONYM and text.isupper():
         for _, packed in select(db, _OF_WORDS, [f".{_folded(key)}"]):
             yield from ((number, ACRONYM) for number in _unpacked(packed)[:PARTS].tolist())
+
+
+def _initials(db: sqlite3.Connection, words: list[str], numbers: list[int]) -> Iterator[tuple[int, float]]:
+    """Keys among those that share words, whose other words begin with the initials of the name, in their order."""
+    letters, spelt = [word for word in words if len(word) == 1], {word for word in words if len(word) > 1}
+    if not letters or not spelt:
+        return
+    for number, alias in select(db, "SELECT key, alias FROM aliases WHERE key IN ({})", numbers):
+        own = name_words(alias)
+        rest = iter([word for word in own if word not in spelt])
+        matched = [next((word for word in rest if word.startswith(letter)), "") for letter in letters]
+        if spelt <= set(own) and all(matched):
+            shared = sum(map(len, (*spelt, *matched)))
+            yield number, float(_mean(1.0, min(shared / (number >> LENGTH_BITS), 1.0)))
+
+
+def _cut_short(db: sqlite3.Connection, text: str, key: str, words: list[str]) -> Iterator[tuple[int, float]]:
+    """Keys that a word with a full stop is the beginning of."""
+    if len(words) == 1 and len(key) >= LEAST_CUT and text.rstrip().endswith("."):
+        query = "SELECT number FROM keys WHERE key > ? AND key < ? ORDER BY number LIMIT ?"
+        yield from ((number, ACRONYM) for (number,) in db.execute(query, (key, key + _LAST, PARTS)))
 
 
 def _other_endings(db: sqlite3.Connection, key: str, words: list[str]) -> Iterator[tuple[int, float]]:
@@ -232,12 +303,12 @@ def _other_endings(db: sqlite3.Connection, key: str, words: list[str]) -> Iterat
     longest = len(key) + ENDING
     query = "SELECT number, key FROM keys WHERE key >= ? AND key < ? AND number < ?"
     for number, other in db.execute(query, (stem, stem + _LAST, first_number(longest + 1))):
-        yield number, min(2 * _beginning(key, other) / (len(key) + len(other)), MOST_SIMILAR)
+        yield number, OTHER_ENDING * 2 * _beginning(key, other) / (len(key) + len(other))
     query = "SELECT word, numbers FROM words WHERE word >= ? AND word < ? AND length(word) <= ?"
     for word, packed in db.execute(query, (stem, stem + _LAST, longest)):
-        numbers = _unpacked(packed)[:PARTS]
         shared = _beginning(key, word)
-        yield from zip(numbers.tolist(), _similarities(numbers, shared, len(key)).tolist())
+        for number in _unpacked(packed)[:PARTS].tolist():
+            yield number, OTHER_ENDING * 2 * shared / (len(key) + (number >> LENGTH_BITS))
 
 
 def _beginning(one: str, other: str) -> int:

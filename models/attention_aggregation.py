@@ -45,6 +45,19 @@ def spread(attention: Tensor) -> Tensor:
     return torch.special.entr(attention).sum(dim=-1) / math.log(size)
 
 
+def influence(attention: Tensor, gradients: Tensor) -> Tensor:
+    """What hangs on the attention that each piece gets: attention times gradient, its sign left out.
+
+    As in https://arxiv.org/abs/2103.15679, but for the sign: what would pull a score down counts too.
+
+    attention (Tensor): The attention. (L, H, S, S)
+    gradients (Tensor): Gradient of a score by it. (L, H, S, S)
+    RETURNS (Tensor): Shares that sum to 1 over the heads and pieces of a layer; 0 where nothing hangs on it. (L, H, S)
+    """
+    moved = (attention * gradients).abs().sum(dim=-2)
+    return moved / moved.sum(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(moved.dtype).tiny)
+
+
 def rollout(attention: Tensor) -> Tensor:
     """What each input piece contributes to each output, all layers taken together (https://arxiv.org/abs/2005.00928).
 

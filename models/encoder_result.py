@@ -61,13 +61,14 @@ def card(model: PreTrainedModel, settings: EncoderSettings, curve: Sequence[Mapp
     RETURNS (str): Markdown.
     """
     last, shape = curve[-1], settings.model
+    begun = f"Trained on from `{Path(settings.base).name}`" if settings.base else "Pretrained"
     size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     lines = [
         "# Encoder",
         "",
         f"ModernBERT with full attention, {shape.layers} layers of width {shape.width}, {size:.1f} M parameters, "
         f"vocabulary of {model.config.vocab_size:,} pieces, sequences of up to {settings.reading.length}. "
-        f"Pretrained by `samarkand train-encoder` with masked words ({settings.masking.rate:.0%}) for "
+        f"{begun} by `samarkand train-encoder` with masked words ({settings.masking.rate:.0%}) for "
         f"{last['step']:,} steps, {last['pieces'] / 1e6:,.1f} M pieces, {last['seconds'] / 60:.1f} minutes. "
         "All settings are in `training.json`.",
         "",

@@ -159,12 +159,15 @@ class EncoderSettings:
     data (str): Folder that `samarkand prepare-text` wrote.
     output (str): Folder for the log, the checkpoints and `encoder/`, the result.
     objective (str): "masked-lm"; others have settings of their own, see `sentence_settings`.
+    base (str): Folder of an encoder that `train-encoder` wrote, to go on from; it brings its sizes. Empty for random
+        weights.
     """
 
     data: str
     output: str
     schedule: ScheduleSettings
     objective: Literal["masked-lm"] = "masked-lm"
+    base: str = ""
     reading: ReadingSettings = field(default_factory=ReadingSettings)
     model: EncoderShape = field(default_factory=EncoderShape)
     masking: MaskingSettings = field(default_factory=MaskingSettings)

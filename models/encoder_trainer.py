@@ -20,6 +20,7 @@ from ..engine import Adapprox
 from ..errors import Errors, first_line
 from ..replacing import replace_file
 from .checkpoints import checkpoints, load_checkpoint, read_state, save_checkpoint
+from .encoder_base import load_base
 from .encoder_result import save_result
 from .encoder_settings import EncoderSettings
 from .heap import return_free_memory
@@ -45,7 +46,7 @@ class EncoderTrainer:
     settings (EncoderSettings): The recipe.
     ranks (Ranks): This process among its fellows.
     report (Optional[Callable]): Takes each line of the log, in the first rank.
-    RAISES (ValueError): S735 and S736 for the text, S739 for batches that do not divide.
+    RAISES (ValueError): S735 and S736 for the text, S739 for batches that do not divide, S744 and S745 for the base.
     """
 
     def __init__(self, settings: EncoderSettings, ranks: Ranks, report: Callable[[Row], None] | None = None) -> None:
@@ -72,7 +73,11 @@ class EncoderTrainer:
         self.masker = WordMasker(*word_flags(self.tokenizer), settings.masking, ranks.device)
         torch.manual_seed(training.seed)
         vocabulary = self.tokenizer.get_vocab_size()
-        self.model = build_masked_lm(settings.model, vocabulary=vocabulary, length=reading.length).to(ranks.device)
+        if settings.base:
+            model = load_base(settings.base, self.tokenizer, reading.length)
+        else:
+            model = build_masked_lm(settings.model, vocabulary=vocabulary, length=reading.length)
+        self.model = model.to(ranks.device)
         self.network = self._network()
         self.optimizer = make_optimizer(settings, self.model)
         asked = settings.masking.most(reading.length)

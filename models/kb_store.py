@@ -16,7 +16,7 @@ from ..errors import Errors
 from .sqlite_tools import LOCK_SECONDS, is_locked, is_unwritable
 
 # Raised with every change of the tables, of `alias_key`, of `alias_search.grams` and of `alias_parts.filed_under`.
-FORMAT = 2
+FORMAT = 3
 # "SmKb": tells our files from other SQLite files.
 APPLICATION = 0x536D4B62
 _MAGIC = b"SQLite format 3\0"

@@ -44,6 +44,7 @@ class LinkQuestions:
     keys (list[Hashable]): Of the distinct options; options of one key have one text.
     read (Callable): Gives the texts of some keys.
     beta, theta (float): What decides, see `M3`.
+    told (Optional[int64, [N]]): What is remembered of each mention, see `m3_turns.answer`; None for what is answered.
     """
 
     docs: list[Doc]
@@ -56,6 +57,7 @@ class LinkQuestions:
     read: Callable[[Sequence[Hashable]], list[OptionText]]
     beta: float
     theta: float
+    told: np.ndarray | None = None
 
     @property
     def asked(self) -> np.ndarray:

@@ -183,7 +183,8 @@ def forward(
         parts += zip((chunk.rows for chunk in chunks), map_batches(read, chunks, device, training=is_train))
     batch = _batch(questions, parts, network.reader.norm.normalized_shape[0], device)
     if not is_train:
-        return _to_cpu(answer(network.m3, batch)), _no_backprop
+        told = None if questions.told is None else torch.from_numpy(questions.told).to(device)
+        return _to_cpu(answer(network.m3, batch, told)), _no_backprop
 
     def backprop(loss: Tensor) -> LinkQuestions:
         loss.backward()

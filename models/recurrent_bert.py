@@ -87,6 +87,8 @@ class RecurrentBert(NarrowTable, BertModel):
     ) -> RecurrentBert:
         """A student with the weights of an assistant, but for the table and the skip. See `shrink`."""
         few = {"num_hidden_layers": layers, "embedding_size": embedding_size, "repeats": repeats, "skip": skip}
+        # Its targets are vectors, each sentence comes about once: dropout would only blur what it gives for them.
+        few |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
         student = cls(RecurrentBertConfig(**sizes_of(assistant.config) | few))
         own = {name: value for name, value in assistant.state_dict().items() if "word_embeddings" not in name}
         student.load_state_dict({name: own[name] for name in student.state_dict() if name in own}, strict=False)

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import Errors, is_first_rank, tell
 from .checkpoints import checkpoints
+from .encoder_base import base_shape
 from .encoder_settings import PREPARATION, EncoderSettings
 from .encoder_trainer import EncoderTrainer, Row
 from .process_group import joined_ranks
@@ -37,26 +39,29 @@ def train_encoder(
     report (Optional[Callable]): Takes each line of the log, in the first rank.
     RETURNS (dict): The last line of the log.
     RAISES (ValueError): S730 to S732 for the settings, S735 and S736 for the text, S737 to S742 for what keeps the
-        training from starting.
+        training from starting, S744 and S745 for the base.
     RAISES (RuntimeError): S740 when the loss is no number any more.
     """
-    objective = read_settings(config, overrides).get("objective", MASKED_LM)
+    found = read_settings(config, overrides)
+    objective = found.get("objective", MASKED_LM)
     if objective != MASKED_LM:
         from .train_sentences import train_sentences
 
         return train_sentences(objective, config, overrides, resume=resume, report=report)
     settings = load_settings(EncoderSettings, config, overrides, others=PREPARATION)
+    if settings.base:
+        settings = replace(settings, model=base_shape(settings.base, found.get("model", {})))
     with joined_ranks() as ranks:
         output = Path(settings.output)
-        found = checkpoints(output / "checkpoints")
+        saved = checkpoints(output / "checkpoints")
         is_done = (output / "encoder").exists()
-        if resume and is_done and not found:
+        if resume and is_done and not saved:
             raise ValueError(Errors.S737.format(path=output))
-        if not resume and (is_done or found):
+        if not resume and (is_done or saved):
             raise ValueError(Errors.S741.format(path=output))
         trainer = EncoderTrainer(settings, ranks, report)
-        if found:
-            trainer.load(found[-1])
+        if saved:
+            trainer.load(saved[-1])
         return trainer.run()
 
 

@@ -200,6 +200,11 @@ def pool_pieces(pieces: Tensor, rows: IntArray, starts: IntArray) -> Tensor:
     return F.embedding_bag(places, pieces, begins, mode="mean")
 
 
+def register_encoders() -> None:
+    """Let `transformers` load the encoders of this project, such as the bundled one of sentences."""
+    from . import recurrent_encoder  # noqa: F401
+
+
 def load_encoder(
     name: str, *, revision: str | None = None, overrides: Mapping[str, Any] | None = None
 ) -> PreTrainedModel:
@@ -248,6 +253,7 @@ def make_encoder(config: Mapping[str, Any]) -> PreTrainedModel:
     """
     from transformers import AutoConfig, AutoModel
 
+    register_encoders()
     try:
         settings = AutoConfig.for_model(**config)
         encoder = AutoModel.from_config(settings, dtype=torch.float32, trust_remote_code=False)

@@ -21,7 +21,7 @@ from .inner_states import inner_states
 from .piece_windows import plan_windows
 from .recompute_updates import RecomputeSettings
 from .torch_shim import run_torch, torch_model
-from .transformer import TransformerNetwork, encoder_config, load_encoder, make_encoder, pool_pieces
+from .transformer import TransformerNetwork, encoder_config, load_encoder, make_encoder, pool_pieces, register_encoders
 from .transformer_watch import TransformerWatch, fill_states
 from .word_pieces import IntArray, WordPieces
 
@@ -50,6 +50,7 @@ class Source:
         RAISES (OSError): S320 when a part cannot be loaded.
         RAISES (ValueError): S330 when the tokenizer has more pieces than the encoder has vectors.
         """
+        register_encoders()
         # A revision names a state of the checkpoint's repository, not of another one's tokenizer.
         revision = None if self.tokenizer_path else self.revision
         pieces = WordPieces.from_pretrained(self.tokenizer_path or self.name, revision=revision)

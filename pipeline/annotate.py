@@ -33,6 +33,7 @@ def annotate(
     spans_key: str | None = None,
     code: str | Path | None = None,
     n_process: int = 0,
+    ray: str | None = None,
     batch_size: int = 128,
     shard_size: int = 2000,
     gpu_id: int = -1,
@@ -61,6 +62,9 @@ def annotate(
     code (str | Path | None): Python file with functions that the pipeline's config names.
     n_process (int): Worker processes, -1 for one a core or GPU; 0 works in this process, where nothing protects from
         documents that crash it, or take too long.
+    ray (str | None): Work on a Ray cluster (extra `scale`) that sees the same folders: its address, "auto" for the one
+        of this machine or of `RAY_ADDRESS`, or "local" to start Ray here. `n_process` are the workers on it, which take
+        a CPU each, and a GPU with `gpu_id` 0; -1 stands for all that it has room for.
     batch_size (int): Documents that a component gets at once.
     shard_size (int): Records that are finished together: what is done again at most for each worker after a crash.
     gpu_id (int): GPU to use, -1 for the CPU. More than one process use this GPU and the next ones, one each.
@@ -73,9 +77,10 @@ def annotate(
     progress (bool): Show the progress on standard error when that is a terminal.
     log_json (bool): Write events to standard error, one JSON object a line.
     RETURNS (dict): The summary: status, counts, seconds, pipeline, options, versions, inputs, files with hashes.
-    RAISES (UsageError): S501 to S507, S512, S513, S540 to S542, S545, S751, before anything is changed.
+    RAISES (UsageError): S501 to S507, S512, S513, S540 to S542, S545 to S549, S751, before anything is changed.
     RAISES (OSError): S001, S508, S511, S512, S543, S544 when the pipeline does not load, or a file fails.
-    RAISES (RuntimeError): S509, S510 when worker processes die of something other than a document.
+    RAISES (RuntimeError): S509, S510 when worker processes die of something other than a document; S518, S519 when the
+        cluster fails.
     """
     options = RunOptions(
         inputs=[str(item) for item in ([inputs] if isinstance(inputs, (str, Path)) else inputs)],
@@ -86,7 +91,8 @@ def annotate(
         txt_unit=txt_unit,
         spans_key=spans_key,
         code=str(code) if code is not None else None,
-        n_process=_devices(gpu_id) if n_process == -1 else n_process,
+        n_process=_devices(gpu_id) if n_process == -1 and ray in (None, "local") else n_process,
+        ray=ray,
         batch_size=batch_size,
         shard_size=shard_size,
         gpu_id=gpu_id,

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..compression import COMPRESSIONS, damage_errors, open_compressed
 from ..corpora.arrow_tables import open_parquet, parquet_tables, table_rows
-from ..corpora.strict_parsing import decode_line, parse_json
+from ..corpora.strict_parsing import DEEPEST, decode_line, parse_json
 from ..errors import Errors, first_line
 from .files import QUARANTINE, SUMMARY
 from .sources import UsageError
@@ -100,7 +100,8 @@ class AnnotatedCorpus:
         try:
             with open_compressed(str(path), COMPRESSIONS.get(path.suffix, "")) as stream:
                 for position, line in enumerate(stream, 1):
-                    yield position, parse_json(decode_line(line, position))
+                    # A rejected record is a field of its line in the quarantine.
+                    yield position, parse_json(decode_line(line, position), deepest=DEEPEST + 1)
         except (*damage_errors(), OSError) as error:
             raise OSError(Errors.S512.format(path=path, reason=_reason(error))) from error
         except ValueError as error:

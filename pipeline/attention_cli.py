@@ -1,27 +1,40 @@
-"""The command `samarkand attention`."""
+"""The commands `samarkand attention` and `samarkand attention-summary`."""
 
 from __future__ import annotations
 
 import json
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .cli_tools import JsonOption, reported
+from .. import DEFAULT_ENCODER
+from .cli_tools import JsonOption, TxtUnit, reported
+
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="Hub name, folder or bundled name of a transformers encoder.")
+]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="The page.")]
+RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")]
+ForceOption = Annotated[bool, typer.Option("--force", "-F", help="Replace a page that exists.")]
+
+
+class Measure(str, Enum):
+    """Values of `--measure`."""
+
+    received = "received"
+    influence = "influence"
+    diagonal = "diagonal"
+    spread = "spread"
 
 
 def attention_cli(
     text: Annotated[str, typer.Argument(help="The text.", show_default=False)],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", help="Hub name or folder of a transformers encoder; none is bundled.", show_default=False
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("attention.html"),
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
-    force: Annotated[bool, typer.Option("--force", "-F", help="Replace a page that exists.")] = False,
+    model: ModelOption = DEFAULT_ENCODER,
+    output: OutputOption = Path("attention.html"),
+    revision: RevisionOption = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a page of where an encoder looks while it reads a text: every layer and head, and aggregates of heads.
@@ -39,5 +52,53 @@ def attention_cli(
         return
     typer.echo(
         f"{summary['page']}: {summary['layers']} layers, {summary['heads']} heads, {summary['words']} words, "
-        f"{summary['pieces']} pieces"
+        f"{summary['pieces']} pieces in {summary['windows']} windows"
+    )
+
+
+def attention_summary_cli(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, globs, or - for standard input, as of annotate.", show_default=False),
+    ],
+    model: ModelOption = DEFAULT_ENCODER,
+    output: OutputOption = Path("attention_summary.html"),
+    revision: RevisionOption = None,
+    measure: Annotated[Measure, typer.Option(help="What is told of a word.")] = Measure.received,
+    text_field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text",
+    txt_unit: Annotated[TxtUnit, typer.Option(help="What a document is in a .txt file.")] = TxtUnit.line,
+    limit: Annotated[int, typer.Option(help="Stop after this many records.")] = 1000,
+    top: Annotated[int, typer.Option(help="Words that are listed, of each head and of all.")] = 25,
+    min_count: Annotated[int, typer.Option(help="Words that occur less often are not listed.")] = 5,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a page of where an encoder looks over a corpus: words by head, labels of mentions, heads that do alike.
+
+    The page opens from disk in any browser and loads nothing.
+
+    Exit status: 0 the page was written; 1 failed; 2 refused, nothing was changed; 130 interrupted.
+    """
+    with reported("nothing was written"):
+        from .attention_summary import summarize_attention
+
+        summary = summarize_attention(
+            inputs,
+            output,
+            model=model,
+            revision=revision,
+            measure=measure.value,
+            text_field=text_field,
+            txt_unit=txt_unit.value,
+            limit=limit,
+            top=top,
+            min_count=min_count,
+            force=force,
+        )
+    if as_json:
+        typer.echo(json.dumps(summary, ensure_ascii=False))
+        return
+    typer.echo(
+        f"{summary['page']}: {summary['documents']:,} documents, {summary['words']:,} words, {summary['different']:,} "
+        f"different, {summary['rejected']:,} records rejected"
     )

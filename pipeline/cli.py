@@ -12,8 +12,8 @@ import typer
 
 from .. import DEFAULT_PIPELINE, __version__
 from ..errors import is_first_rank
-from .attention_cli import attention_cli
-from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, TxtUnit, on_stderr, reported
+from .attention_cli import attention_cli, attention_summary_cli
+from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, TxtUnit, on_stderr, optional_value, reported
 from .evaluate_cli import evaluate_encoder_cli
 from .evaluate_linker_cli import evaluate_linker_cli
 from .index_cli import index_cli, search_cli
@@ -74,7 +74,7 @@ ModelOption = Annotated[str, typer.Option("--model", "-m", help="Bundled pipelin
 GpuOption = Annotated[int, typer.Option("--gpu-id", "-g", help="GPU to use; -1 for the CPU.")]
 
 
-@app.command("annotate")
+@app.command("annotate", cls=optional_value("--ray", "local"))
 def annotate_cli(
     inputs: Annotated[
         list[str],
@@ -107,6 +107,14 @@ def annotate_cli(
             "documents that crash it.",
         ),
     ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Work on the Ray cluster at HOST:PORT, or auto for the one that this machine belongs to; without an "
+            "address Ray is started here. -n are the workers there, -1 for all that it has room for.",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Documents annotated at once.")] = 128,
     shard_size: Annotated[int, typer.Option(help="Records that are finished together.")] = 2000,
     gpu_id: GpuOption = -1,
@@ -141,6 +149,7 @@ def annotate_cli(
             spans_key=spans_key,
             code=code,
             n_process=n_process,
+            ray=ray,
             batch_size=batch_size,
             shard_size=shard_size,
             gpu_id=gpu_id,
@@ -240,6 +249,7 @@ def train_encoder_cli(
 
 app.command("report")(report_cli)
 app.command("attention")(attention_cli)
+app.command("attention-summary")(attention_summary_cli)
 app.command("whiten")(whiten_cli)
 app.command("index")(index_cli)
 app.command("search")(search_cli)

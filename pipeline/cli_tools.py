@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ..errors import SamarkandWarning, is_first_rank, tell
 
@@ -36,6 +37,26 @@ def on_stderr(describe: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, 
     RETURNS (Callable[[dict[str, Any]], None]): The reporter.
     """
     return lambda row: typer.echo(describe(row), err=True)
+
+
+def optional_value(option: str, value: str) -> type[TyperCommand]:
+    """A command with an option that may stand alone, which typer does not know.
+
+    option (str): Its name.
+    value (str): What it means at the end, or before another option.
+    RETURNS (type[TyperCommand]): The class of the command.
+    """
+
+    class Command(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            end = args.index("--") if "--" in args else len(args)
+            given = [
+                f"{option}={value}" if arg == option and following.startswith("-") else arg
+                for arg, following in zip(args[:end], [*args[1:end], "-"])
+            ]
+            return super().parse_args(ctx, given + args[end:])
+
+    return Command
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,7 +27,8 @@ class AsideFile:
 
     def __init__(self, path: Path, folder: Path | None = None) -> None:
         self.path = path
-        self._aside = (folder or path.parent) / f".{path.name}.{os.getpid()}.part"
+        # No two processes write to the same file, not even of two machines that share the folder.
+        self._aside = (folder or path.parent) / f".{path.name}.{secrets.token_hex(8)}.part"
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self.file: IO[bytes] = open(self._aside, "wb")  # noqa: SIM115

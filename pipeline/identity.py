@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import __version__
 from .loading import PipelineSpec
 
 if TYPE_CHECKING:
@@ -83,6 +84,29 @@ def fingerprint(pipeline: Language | PipelineSpec) -> str:
         digest.update(f"{name}\0{len(state)}\0".encode())
         digest.update(state)
     return digest.hexdigest()
+
+
+def software() -> dict[str, str]:
+    """RETURNS (dict[str, str]): Versions of what the output depends on, by package."""
+    import spacy
+
+    return {"samarkand": __version__, "spacy": spacy.__version__}
+
+
+def differences(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What the output depends on and is not the same.
+
+    was (dict): Values by group and name.
+    now (dict): The same groups, later or elsewhere.
+    RETURNS (list[str]): The differences in words.
+    """
+    reasons = []
+    for group, names in was.items():
+        for name in sorted({*names, *now[group]}):
+            before, after = names.get(name), now[group].get(name)
+            if before != after:
+                reasons.append(f"{group}: {name} was {before!r} and is {after!r}")
+    return reasons
 
 
 def file_digest(path: Path) -> str:

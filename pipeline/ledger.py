@@ -3,7 +3,7 @@
 Before a process starts a batch it says so here. When it dies, whoever tries the shard next knows which batch was in
 work. A batch that is likely to have killed its process is annotated document by document, and a document that is
 likely to have done so alone is left out. The ledger needs no supervisor to be read or continued, so the rule is the
-same for processes of one machine and of many.
+same for processes of one machine and of many. Deaths outside of batches are no document's: who sees them ends the run.
 """
 
 from __future__ import annotations
@@ -69,6 +69,12 @@ class Ledger:
         """RETURNS (bool): Whether a unit is taken to kill the processes that work on it."""
         return self._evidence[unit] >= ENOUGH
 
+    @property
+    def stuck(self) -> bool:
+        """Whether processes died again and again outside of batches, and nobody saw how."""
+        unit = self.unit
+        return bool(unit) and not annotating(unit) and self._evidence[unit] + UNSEEN >= ENOUGH
+
     def cause(self, unit: str) -> dict[str, Any]:
         """RETURNS (dict): "death" and "code" of the last death that was seen in a unit."""
         return self._deaths.get(unit, {"death": "nobody saw how", "code": "S531"})
@@ -102,3 +108,10 @@ class Ledger:
             self.unit = ""
         else:
             self.unit = ""
+            for unit in [unit for unit in self._evidence if not annotating(unit)]:
+                del self._evidence[unit]
+
+
+def annotating(unit: str) -> bool:
+    """RETURNS (bool): Whether a unit is work on documents, rather than on the files of a shard."""
+    return unit.startswith(("batch", "record"))

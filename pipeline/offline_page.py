@@ -14,9 +14,12 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .encoders import plain
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FILES = Path(__file__).parent / "page_files"
 STYLE = "page.css"
@@ -79,6 +82,19 @@ def script_json(value: Any) -> str:
     """
     text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def packed(values: Tensor) -> dict[str, Any]:
+    """Numbers in little room, which `unpacked` of the common script reads.
+
+    values (Tensor): Shares from 0 to 1, told in steps of 1 / 65535, or whole numbers from 0 to 65535. (...)
+    RETURNS (dict): "shape", "unit" (what a step counts) and "data": 16 bits a number, base64.
+    """
+    import torch
+
+    steps = 65535 if values.is_floating_point() else 1
+    whole = (values * steps).round().clamp(0, 65535).to(torch.int32).numpy().astype("<u2")
+    return {"shape": list(values.shape), "unit": 1 / steps, "data": base64.b64encode(whole.tobytes()).decode()}
 
 
 def html_table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

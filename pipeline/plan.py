@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Errors
-from .identity import changed, identify
+from .identity import changed, differences, identify
 from .readers import read_lazily
 from .records import ReadOptions, Record
 from .run_options import RunOptions
@@ -177,7 +177,7 @@ def refuse_changes(
     RAISES (UsageError): S541 with what has changed.
     """
     stamps = {}
-    reasons = _differences(about_then, about)
+    reasons = differences(about_then, about)
     then = {told["input"]: told for told in inputs_then}
     now = {shown: (source, target) for (source, shown), target in zip(sources, targets)}
     reasons += [f"the input {shown} is gone" for shown in then if shown not in now]
@@ -229,13 +229,3 @@ def _first_fields(source: Source, reading: ReadOptions, count: int) -> Iterator[
         item = unread.make()
         if isinstance(item, Record):
             yield item.fields
-
-
-def _differences(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    reasons = []
-    for group, names in was.items():
-        for name in sorted({*names, *now[group]}):
-            before, after = names.get(name), now[group].get(name)
-            if before != after:
-                reasons.append(f"{group}: {name} was {before!r} and is {after!r}")
-    return reasons

@@ -82,7 +82,10 @@ def quarantine_line(source: str, unit: str, rejected: Rejected) -> bytes:
 
 def _shown(raw: Any) -> dict[str, Any]:
     """The record as it is, or the start of it when it is long."""
-    raw = plain(raw)
+    try:
+        raw = plain(raw)
+    except RecursionError:  # what a DocBin holds may be too deep to be shown
+        return {}
     if raw is None:
         return {}
     text = raw if isinstance(raw, str) else to_json(raw).decode()

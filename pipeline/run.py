@@ -13,11 +13,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
 from ..errors import Errors, SamarkandWarning, Warnings, first_line
 from .counts import Counts
 from .files import QUARANTINE, SUMMARY
-from .identity import fingerprint
+from .identity import fingerprint, software
 from .loading import PipelineSpec
 from .merge import Merger
 from .plan import Plan, Shard, make_plan, refuse_changes
@@ -32,6 +31,10 @@ from .workers import LocalAnnotator, Supervisor
 
 if TYPE_CHECKING:
     from spacy.language import Language
+
+    from .ray_workers import RayAnnotator
+
+    Annotator = LocalAnnotator | Supervisor | RayAnnotator
 
 
 class Run:
@@ -64,7 +67,7 @@ class Run:
         about = {
             "options": self._options.decisive,
             "pipeline": {"fingerprint": fingerprint(self._pipeline)},
-            "versions": {"samarkand": __version__, **_spacy_version()},
+            "versions": software(),
         }
         existed = self._output.exists()
         with self._state.locked():
@@ -82,7 +85,7 @@ class Run:
     def _annotate(self, sources: list[Source], targets: list[str], about: dict[str, Any]) -> dict[str, Any]:
         began = time.perf_counter()
         begun = self._begun(sources, targets, about)
-        with self._annotator() as annotator:
+        with self._annotator(about) as annotator:
             # Workers load while the input is looked through.
             plan = begun or self._new_plan(sources, targets, about)
             planned = time.perf_counter()
@@ -117,7 +120,7 @@ class Run:
             raise UsageError(Errors.S540.format(output=self._output))
         refuse_existing([self._output / name for name in (*targets, QUARANTINE, SUMMARY)])
 
-    def _annotator(self) -> LocalAnnotator | Supervisor:
+    def _annotator(self, about: dict[str, Any]) -> Annotator:
         options, count = self._options, self._options.n_process
         shard_options = ShardOptions(
             output=options.output,
@@ -128,6 +131,10 @@ class Run:
             batch_size=options.batch_size,
             timeout=options.timeout,
         )
+        if options.ray is not None:
+            from .ray_workers import RayAnnotator
+
+            return RayAnnotator(self._pipeline, shard_options, options, about, self._tell)
         if count == 0:
             nlp = self._pipeline.load() if isinstance(self._pipeline, PipelineSpec) else self._pipeline
             return LocalAnnotator(nlp, shard_options, self._tell)
@@ -177,7 +184,7 @@ class Run:
         limit = self._options.limit if self._options.txt_unit == "line" else None
         return [(spooled(source, self._state.spool, limit=limit), str(source)) for source in sources]
 
-    def _work(self, plan: Plan, merger: Merger, annotator: LocalAnnotator | Supervisor) -> None:
+    def _work(self, plan: Plan, merger: Merger, annotator: Annotator) -> None:
         waiting, done = self._unfinished(plan, merger)
         self._resumed, self._finished = done.records, done
         self._progress.begin(plan.records, done)
@@ -235,7 +242,7 @@ class Run:
             **{name: round(value, 3) for name, value in self._seconds.items()},
             "pipeline": facts,
             "options": asdict(self._options),
-            "versions": {"samarkand": __version__, "python": platform.python_version(), **_spacy_version()},
+            "versions": {"python": platform.python_version(), **software()},
             "about": plan.about,
             "inputs": plan.inputs(),
             "files": files,
@@ -255,9 +262,3 @@ class Run:
             layer = f"doc.spans[{self._options.spans_key!r}]" if self._options.spans_key else "doc.ents"
             message = Warnings.SW502.format(n=summary["unwritten"], layer=layer)
             warnings.warn(message, SamarkandWarning, stacklevel=2)
-
-
-def _spacy_version() -> dict[str, str]:
-    import spacy
-
-    return {"spacy": spacy.__version__}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from .writers import FORMATS
 DECISIVE = ("output_format", "compression", "text_field", "txt_unit", "spans_key", "batch_size", "shard_size", "limit")
 # Of the machine's memory, what all workers may take together when no limit is set.
 SHARE = 0.9
+# Of the cluster itself: through the gateway for clients (ray://) the run would not be where the folders are.
+RAY_ADDRESS = re.compile(r"local|auto|[^:/\s]+:\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,7 @@ class RunOptions:
     spans_key: str | None
     code: str | None
     n_process: int
+    ray: str | None
     batch_size: int
     shard_size: int
     gpu_id: int
@@ -71,7 +76,7 @@ class RunOptions:
     def check(self) -> None:
         """Refuse what no run can do.
 
-        RAISES (UsageError): S507, S751.
+        RAISES (UsageError): S507, S546, S751.
         """
         output, compression = Path(self.output), self.compression
         plain = compression == "none" or self.output_format in TEXT_FORMATS
@@ -85,7 +90,8 @@ class RunOptions:
                 self.spans_key is None or self.output_format == "conll",
                 "left out: only CoNLL is limited to one group",
             ),
-            n_process=Check(self.n_process, self.n_process >= 0, "0 or more, or -1 for one a core"),
+            n_process=self._workers(),
+            ray=Check(self.ray, self.ray is None or bool(RAY_ADDRESS.fullmatch(self.ray)), "local, auto or HOST:PORT"),
             batch_size=at_least_one(self.batch_size),
             shard_size=at_least_one(self.shard_size),
             limit=at_least_one(self.limit),
@@ -93,10 +99,18 @@ class RunOptions:
             force=Check(self.force, not (self.force and self.resume), "left out with --resume"),
         )
         check_options(compression=Check(compression, plain, "none: this format is compressed already"))
+        if self.ray is not None and find_spec("ray") is None:
+            raise UsageError(Errors.S546)
         try:
             parse_size(self.memory_limit or 0)
         except ValueError as error:
             raise UsageError(str(error)) from error
+
+    def _workers(self) -> Check:
+        if self.ray is None:
+            return Check(self.n_process, self.n_process >= 0, "0 or more, or -1 for one a core")
+        expected = "1 or more, or -1 for all that the cluster has room for, with --ray"
+        return Check(self.n_process, self.n_process == -1 or self.n_process >= 1, expected)
 
 
 def cores() -> int:

@@ -5,6 +5,7 @@ OUTPUT/.samarkand/shards/ID.data      output of a shard, in the format of the ru
 OUTPUT/.samarkand/shards/ID.rejected  lines of quarantine.jsonl, when there are any
 OUTPUT/.samarkand/shards/ID.json      its mark, written last: hashes of the two, counts, seconds, attempts
 OUTPUT/.samarkand/ledgers/ID.jsonl    attempts at a shard that is not finished
+OUTPUT/.samarkand/ray.log            what Ray had to say, of runs on a cluster
 OUTPUT/.samarkand/merged/N.json       input N is done: its output stands under its final name
 """
 
@@ -36,6 +37,7 @@ class RunState:
         self.folder = output / FOLDER
         self.plan = self.folder / "plan.json"
         self.spool = self.folder / "stdin.txt"
+        self.ray_log = self.folder / "ray.log"
 
     def data(self, shard: str) -> Path:
         """RETURNS (Path): Output of a shard."""

@@ -57,7 +57,7 @@ def work(connection: Connection, payload: bytes | PipelineSpec, options: ShardOp
     """
     # Ctrl-C reaches the whole process group; the supervisor decides what ends and how.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
+    die_with_parent()
     # The supervisor is gone when its end of the pipe is.
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
@@ -132,6 +132,16 @@ def limit_memory(limit: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit + unused, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
+def die_with_parent() -> None:
+    """End when the parent process does, even in the middle of a batch."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
+    parent = parent_process()
+    if parent is not None:
+        # Also sees a parent that died before the call above, and works on other systems.
+        threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
 def _load(payload: bytes | PipelineSpec, gpu_id: int) -> Language:
     if isinstance(payload, PipelineSpec):
         return replace(payload, gpu_id=gpu_id).load()
@@ -151,16 +161,6 @@ def _share_cores(threads: int) -> None:
     import torch
 
     torch.set_num_threads(min(torch.get_num_threads(), threads))
-
-
-def _die_with_parent() -> None:
-    """End when the supervisor does, even in the middle of a batch."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
-    parent = parent_process()
-    if parent is not None:
-        # Also sees a parent that died before the call above, and works on other systems.
-        threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
 
 
 def _end_after(sentinel: Any) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Errors
 from .batches import pipeline_meta
 from .counts import Counts
-from .ledger import Ledger
+from .ledger import Ledger, annotating
 from .loading import PipelineSpec
 from .plan import Shard
 from .shard_work import ShardAnnotator, ShardOptions
@@ -95,7 +95,7 @@ class Supervisor:
     its shard is tried again; the ledger of the shard sees to it that this ends. One that has grown is replaced between
     two shards.
 
-    pipeline (Language | PipelineSpec): The pipeline, or how a worker loads it.
+    pipeline (Language | PipelineSpec | bytes): The pipeline, how a worker loads it, or what `packed` made of it.
     options (ShardOptions): What to do.
     workers (list[WorkerOptions]): Each worker.
     tell (Callable): Told of progress, deaths and replacements.
@@ -103,10 +103,14 @@ class Supervisor:
     """
 
     def __init__(
-        self, pipeline: Language | PipelineSpec, options: ShardOptions, workers: list[WorkerOptions], tell: Tell
+        self,
+        pipeline: Language | PipelineSpec | bytes,
+        options: ShardOptions,
+        workers: list[WorkerOptions],
+        tell: Tell,
     ) -> None:
         self._context = multiprocessing.get_context("spawn")
-        self._payload = pipeline if isinstance(pipeline, PipelineSpec) else packed(pipeline)
+        self._payload = pipeline if isinstance(pipeline, (bytes, PipelineSpec)) else packed(pipeline)
         self._options = options
         self._state = RunState(Path(options.output))
         self._tell = tell
@@ -209,7 +213,7 @@ class Supervisor:
             self._kill(place, worker, "memory", "S533")
         elif time.monotonic() - worker.heard > self._options.timeout:
             unit = Ledger(self._state.ledger(worker.job[0].id)).unit
-            if _annotating(unit) or time.monotonic() - worker.heard > max(PATIENCE, self._options.timeout):
+            if annotating(unit) or time.monotonic() - worker.heard > max(PATIENCE, self._options.timeout):
                 self._kill(place, worker, "timeout", "S532")
 
     def _kill(self, place: int, worker: _Worker, cause: str, code: str) -> None:
@@ -231,7 +235,7 @@ class Supervisor:
             self._again.append(worker.job)
         about = worker.job[0].id if worker.job is not None else ""
         self._tell("death", process=worker.process.pid, cause=cause, shard=about, work=where)
-        if not _annotating(where):
+        if not annotating(where):
             self._deaths[about] += 1
             if self._deaths[about] >= TRIES:
                 raise self._give_up(worker, cause, where)
@@ -280,10 +284,6 @@ def _messages(connection: Connection) -> Iterator[tuple[Any, ...]]:
     with suppress(EOFError, OSError):
         while connection.poll():
             yield connection.recv()
-
-
-def _annotating(unit: str) -> bool:
-    return unit.startswith(("batch", "record"))
 
 
 def _cause(process: SpawnProcess) -> tuple[str, str]:

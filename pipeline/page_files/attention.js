@@ -1,30 +1,41 @@
 const STEP = 26;
 const HEIGHT = 140;
-const layers = data.keys.length;
-const heads = data.keys[0].length - 1;
+// Words that are drawn at once.
+const WORDS_A_PAGE = 200;
+const layers = data.layers;
+const heads = data.heads;
+const windows = data.units.at(-1).window + 1;
 const MEASURES = [
   ["received", "received from all words"],
   ["diagonal", "kept to itself (AttViz)"],
   ["spread", "spread over keys (entropy)"],
+  ["influence", "influence (attention x gradient)"],
   ["rollout", "contribution, all layers (rollout)"],
 ];
 const AGGREGATES = ["mean", "std", "max", "min", "range", "entropy"];
 const wanted = { measure: "received", layer: layers - 1, head: -1, aggregate: "mean", chosen: -1, specials: false };
 
 function values() {
-  if (wanted.measure === "rollout") return data.rollout;
-  if (wanted.head >= 0) return data.measures[wanted.measure][wanted.layer][wanted.head];
-  return data.aggregates[wanted.measure][wanted.aggregate][wanted.layer];
+  if (wanted.measure === "rollout") return rowOf(data.rollout);
+  if (wanted.head >= 0) return rowOf(data.measures[wanted.measure], wanted.layer, wanted.head);
+  return rowOf(data.aggregates[wanted.measure][wanted.aggregate], wanted.layer);
 }
 
 // The heaviest keys of the chosen word, as shares by unit.
 function keysOfChosen() {
-  if (wanted.measure === "rollout") return new Map(data.rollout_keys[wanted.chosen]);
-  return new Map(data.keys[wanted.layer][wanted.head >= 0 ? wanted.head : heads][wanted.chosen]);
+  const flow = wanted.measure === "rollout";
+  const place = flow ? [wanted.chosen] : [wanted.layer, wanted.head >= 0 ? wanted.head : heads, wanted.chosen];
+  const shares = rowOf(flow ? data.rollout_shares : data.shares, ...place);
+  const keys = [...rowOf(flow ? data.rollout_keys : data.keys, ...place)];
+  return new Map(keys.map((key, index) => [key, shares[index]]).filter(([, share]) => share > 0));
 }
 
 function shownUnits() {
   return data.units.map((unit, index) => index).filter((index) => wanted.specials || !data.units[index].special);
+}
+
+function highestOf(numbers) {
+  return shownUnits().reduce((highest, index) => Math.max(highest, numbers(index)), 1e-9);
 }
 
 function shade(node, share, hue) {
@@ -36,24 +47,26 @@ function drawTokens(shown) {
   const found = chosen ? keysOfChosen() : null;
   const own = values();
   const valueOf = (index) => (chosen ? found.get(index) || 0 : own[index]);
-  const highest = Math.max(1e-9, ...shown.map(valueOf));
+  const highest = highestOf(valueOf);
   const node = el("p", { class: "tokens", dir: data.dir });
-  for (const index of shown) {
+  shown.forEach((index, place) => {
     const unit = data.units[index];
+    const begins = place === 0 || data.units[shown[place - 1]].window !== unit.window;
+    if (windows > 1 && begins) node.append(el("span", { class: "about window" }, `window ${unit.window + 1}`), " ");
     const names = ["token", unit.special ? "special" : "", index === wanted.chosen ? "chosen" : ""];
     const box = el("button", { type: "button", class: names.filter(Boolean).join(" "), dir: "auto", title: rounded(valueOf(index)) }, unit.text);
     shade(box, valueOf(index) / highest, chosen ? 25 : 210);
     box.addEventListener("click", () => setting("chosen")(index === wanted.chosen ? -1 : index));
     node.append(box, " ");
-  }
+  });
   return node;
 }
 
 function drawKeys() {
   if (wanted.chosen < 0) return el("p", { class: "about" }, "Choose a word to see where it looks.");
-  const rows = [...keysOfChosen()].map(([index, share]) => [data.units[index].text, share]);
+  const rows = [...keysOfChosen()].map(([index, share]) => [data.units[index].text, index + 1, share.toFixed(4)]);
   const name = el("p", { class: "about" }, "The heaviest keys of ", isolate(data.units[wanted.chosen].text), ":");
-  return el("div", {}, name, table(["word", "share"], rows));
+  return el("div", {}, name, table(["word", "place", "share"], rows));
 }
 
 function line(x1, y1, x2, y2, color) {
@@ -71,6 +84,13 @@ function svgNamespace() {
   return document.getElementById("frame").namespaceURI;
 }
 
+// The words with the greatest and the least value.
+function extremes(own) {
+  const shown = shownUnits();
+  const best = (better) => shown.reduce((found, index) => (better(own[index], own[found]) ? index : found), shown[0]);
+  return [best((a, b) => a > b), best((a, b) => a < b)];
+}
+
 // For each word the range over the heads, and the aggregate or the head that is shown.
 function drawChart(shown) {
   const frame = document.getElementById("frame").cloneNode(false);
@@ -79,14 +99,15 @@ function drawChart(shown) {
   frame.setAttribute("height", String(HEIGHT));
   const own = values();
   const range = wanted.measure === "rollout" ? null : data.aggregates[wanted.measure];
-  const tops = shown.map((index) => Math.max(own[index], range ? range.max[wanted.layer][index] : 0));
-  const highest = Math.max(1e-9, ...tops);
+  const [low, high] = range ? [rowOf(range.min, wanted.layer), rowOf(range.max, wanted.layer)] : [own, own];
+  const highest = highestOf((index) => Math.max(own[index], high[index]));
+  const ends = extremes(own);
   const y = (value) => HEIGHT - 6 - (value / highest) * (HEIGHT - 12);
   const ordered = data.dir === "rtl" ? [...shown].reverse() : shown;
   ordered.forEach((index, place) => {
     const x = place * STEP + STEP / 2;
-    if (range) frame.append(line(x, y(range.min[wanted.layer][index]), x, y(range.max[wanted.layer][index]), "#bbb"));
-    const dot = shape("circle", { cx: x, cy: y(own[index]), r: 5, fill: index === wanted.chosen ? "#c40" : "#06c" });
+    frame.append(line(x, y(low[index]), x, y(high[index]), "#bbb"));
+    const dot = shape("circle", { cx: x, cy: y(own[index]), r: 5, fill: ends.includes(index) ? "#c00" : "#06c" });
     const title = shape("title", {});
     title.textContent = `${data.units[index].text} ${rounded(own[index])}`;
     dot.append(title);
@@ -95,18 +116,21 @@ function drawChart(shown) {
   return el("div", { class: "chart" }, frame);
 }
 
-const place = el("div", {});
-
-function update() {
-  const shown = shownUnits();
-  const about = "Bars: from the lowest to the highest head; dots: what is chosen above, in the order of the text.";
-  place.replaceChildren(drawTokens(shown), drawKeys(), el("h2", {}, "Across heads"), el("p", { class: "about" }, about), drawChart(shown));
-}
+const ABOUT =
+  "Bars: from the lowest to the highest head; dots: what is chosen above, in the order of the text; red: the greatest and the least of all.";
+const list = pager(WORDS_A_PAGE, "words", (shown) => [
+  drawTokens(shown),
+  drawKeys(),
+  el("h2", {}, "Across heads"),
+  el("p", { class: "about" }, ABOUT),
+  drawChart(shown),
+]);
 
 function setting(name) {
   return (value) => {
     wanted[name] = value;
-    update();
+    if (name === "specials") list.set(shownUnits());
+    else list.redraw();
   };
 }
 
@@ -132,8 +156,9 @@ function start() {
     select("across heads", AGGREGATES.map((name) => [name, name]), setting("aggregate")),
     specials(),
   );
-  document.getElementById("explorer").append(controls, place);
-  update();
+  const cut = `The text was read in ${windows} windows, and a word sees those of its own.`;
+  document.getElementById("explorer").append(controls, windows > 1 ? el("p", { class: "about" }, cut) : "", list.node);
+  list.set(shownUnits());
 }
 
 start();

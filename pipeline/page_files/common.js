@@ -46,6 +46,14 @@ function button(text, onClick) {
   return box;
 }
 
+// The numbers of a packed array that differ in the last place only, given all places before.
+function rowOf(packed, ...places) {
+  if (!packed.view) packed.view = new DataView(Uint8Array.from(atob(packed.data), (char) => char.charCodeAt(0)).buffer);
+  const size = packed.shape.at(-1);
+  const row = places.reduce((sum, place, axis) => sum * packed.shape[axis] + place, 0);
+  return Float64Array.from({ length: size }, (_, index) => packed.view.getUint16(2 * (row * size + index), true) * packed.unit);
+}
+
 // A list of which so many items are shown at once.
 function pager(size, unit, draw) {
   let items = [];
@@ -67,6 +75,7 @@ function pager(size, unit, draw) {
   }
   return {
     node: el("section", {}, el("div", { class: "pager" }, back, ahead, count), place),
+    redraw: show,
     set(found) {
       items = found;
       page = 0;

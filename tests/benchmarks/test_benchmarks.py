@@ -22,9 +22,10 @@ ROW_KEYS = {"system", "dataset", "split", "metric", "value", "unit", "seed", "tr
 QUICK = {
     "ner": [["--system", "ricon-scratch", "spacy"]],
     "speed": [[]],
-    "memory": [[], ["--plain"]],
+    "memory": [[], ["--plain"], ["--annotate"]],
     "offsets": [[]],
     "annotation": [[]],
+    "fuzz_records": [[]],
     "encoder_choice": [[]],
     "optimizers": [[]],
     "parallel": [[]],
@@ -37,7 +38,9 @@ QUICK = {
     "retrieval": [[]],
     "knowledge_base": [[]],
     "kb_fuzz": [[]],
-    "linking": [["--system", "prior", "m3-no-history", "bi", "spacy"]],
+    "transfer": [[]],
+    "unseen_script": [["--system", "plain", "adapted, transliterated"]],
+    "linking": [["--system", "prior", "m3-no-history", "m3-told", "bi", "spacy"]],
 }
 
 
@@ -121,6 +124,16 @@ def test_memory_rows_agree_with_one_another(results):
     assert values["samarkand, one nlp.pipe", "vocabulary"] > values["samarkand, memory zones", "vocabulary"]
 
 
+def test_memory_of_a_run_is_that_of_its_processes(results):
+    values = _values(_rows(results, "memory"))
+    for who in ("worker", "supervisor"):
+        first, most = (values[f"samarkand annotate, {who}", f"RSS {name}"] for name in ("after a tenth", "greatest"))
+        assert 50 < first <= most
+        growth = values[f"samarkand annotate, {who}", "RSS growth after a tenth"]
+        assert growth == pytest.approx(100 * (most / first - 1), abs=0.1)
+        assert values[f"samarkand annotate, {who}", "RSS end"] <= most
+
+
 def test_killed_runs_of_annotate_lose_and_double_nothing(results):
     values = _values(_rows(results, "annotation"))
     counts = {name: values["samarkand annotate", name] for name in ("kills", "lost", "doubled", "other bytes")}
@@ -128,6 +141,36 @@ def test_killed_runs_of_annotate_lose_and_double_nothing(results):
     one, two = (values[f"samarkand annotate, {name}", "speed"] for name in ("1 worker", "2 workers"))
     ratio = values["samarkand annotate, 2 workers", "speed over 1 worker"]
     assert ratio == pytest.approx(two / one, rel=1e-2)
+
+
+def test_hostile_records_are_accounted_for(results):
+    rows = {(row["dataset"], row["metric"]): row["value"] for row in _rows(results, "fuzz_records")}
+    for kind, records in (("jsonl", 1000), ("txt", 500), ("csv", 500)):
+        assert rows[kind, "records"] == records == rows[kind, "written"] + rows[kind, "quarantined"]
+        assert min(rows[kind, "written"], rows[kind, "quarantined"]) > 100
+        assert rows[kind, "failures"] == rows[kind, "deaths"] == 0
+
+
+def test_fuzzing_sees_what_is_lost(tmp_path):
+    fuzz = _script("fuzz_records")
+    summary = {"records": 3, "documents": 2, "quarantined": 1, "reasons": {"S521": 1}, "deaths": 0}
+    written = [{"id": "a", "text": "x"}, {"id": "b", "text": "y"}]
+    entry = {"line": 2, "code": "S521", "reason": "no"}
+
+    def found(written, entries, expected=3, **changes):
+        lines = {"hostile.jsonl": written, "quarantine.jsonl": entries}
+        for name, records in lines.items():
+            (tmp_path / name).write_text("".join(json.dumps(record) + "\n" for record in records))
+        return sum(fuzz.problems(summary | changes, tmp_path, expected, {"a", "b"}))
+
+    assert found(written, [entry]) == 0
+    assert found(written[:1], [entry]) > 0
+    assert found(written, []) > 0
+    assert found([written[0], written[0]], [entry]) == 1
+    assert found(written, [entry], expected=4) > 0
+    assert found(written, [entry], deaths=1) == 1
+    assert found(written, [{**entry, "code": "S520"}]) == 1
+    assert found(written, [{**entry, "reason": "a\nb"}]) == 1
 
 
 def test_perturbed_texts_bring_new_words_to_the_end():
@@ -223,7 +266,7 @@ def test_encoder_variants_are_what_their_names_say(results):
 MEASURED = ["ner", "ner-unseen", "speed", "speed-parts", "memory", "offsets", "encoder-choice", "optimizers"]
 MEASURED += ["convergence", "recompute", "stages", "pretraining", "pretraining-ner"]
 MEASURED += ["whitening", "whitening-fit", "whitening-search", "sentence-encoders", "retrieval", "kills"]
-MEASURED += ["knowledge-base", "kb-fuzz"]
+MEASURED += ["knowledge-base", "kb-fuzz", "transfer", "transfer-languages", "transfer-alignment", "unseen-script"]
 
 
 @pytest.mark.parametrize("name", MEASURED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -31,6 +32,7 @@ from samarkand.components.linker_table import make_questions
 from samarkand.errors import SamarkandWarning
 from samarkand.models.kb_entities import Entity
 from samarkand.models.knowledge_base import KnowledgeBase, build_knowledge_base
+from samarkand.models.m3_turns import NIL as NIL_PLACE
 from samarkand.models.torch_optimizer import create_adamw
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
@@ -134,6 +136,23 @@ def test_2_and_3_one_mention_is_answered_as_without_history(trained):
     # With two, the answer to the first is remembered.
     several = [told(link(nlp, *LINKED[0])) for nlp in (single, trained)]
     assert several[0] != several[1]
+
+
+def test_gold_answers_can_stand_for_its_own_in_memory(trained):
+    pipe = trained.get_pipe("m3_linker")
+    examples = make_examples(trained)
+    assert pipe.answer_with_gold(examples) == [[id for _, _, id in mentions] for _, mentions in LINKED]
+    assert pipe.answer_with_gold([Example(trained.make_doc("a"), trained.make_doc("a"))]) == [[]]
+    # France comes first, with fewer candidates; what is remembered of it is what is told.
+    mentions = pipe._gold(examples[:1], pipe.k, training=False)
+    questions = pipe._questions([examples[0].predicted], mentions)
+    told_gold, told_nil, own = (
+        pipe.model.predict(replace(questions, told=None if what is None else np.array(what))).probabilities
+        for what in ([0, 0], [NIL_PLACE, NIL_PLACE], None)
+    )
+    assert torch.equal(told_gold, own)
+    assert torch.equal(told_gold[1], told_nil[1])
+    assert not torch.equal(told_gold[0], told_nil[0])
 
 
 def test_4_no_candidates_call_no_encoder_and_one_is_doubted(trained, monkeypatch):

@@ -137,11 +137,31 @@ def test_names_of_cldr_join_what_they_name(folder):
         "cldr:script:Arab",
     }
     assert found["Q79"].names["tr"] == "Mısır"
-    assert found["Q79"].aliases == {"mul": ("Masr",), "en": ("Misr",), "ar": ("جمهورية مصر",)}
+    assert found["Q79"].aliases == {"mul": ("Masr",), "en": ("Misr", "Egyptian"), "ar": ("جمهورية مصر",)}
     assert found["Q6"].names["ar"] == "العربية"
     assert found["Q6"].aliases == {"ar": ("اللغة العربية",)}
     assert found["cldr:territory:015"].names == {"en": "Northern Africa", "zh-hant": "北非"}
     assert found["cldr:script:Arab"].aliases == {"en": ("Perso-Arabic",)}
+
+
+def test_places_bear_what_english_calls_their_people(folder):
+    rows = [
+        {"id": "Q230", "type": "loc", "place": "country", "cc": "GE", "labels": {"en": "Georgia"}},
+        {"id": "Q1428", "type": "loc", "place": "state", "cc": "US", "labels": {"en": "Georgia"}},
+        {"id": "Q15", "type": "loc", "labels": {"en": "Africa"}, "nlang": 9, "src": ["mpararel"]},
+        {"id": "Q99", "type": "work", "labels": {"en": "Africa"}},
+        {"id": "Q458", "type": "org", "labels": {"en": "European Union"}},
+    ]
+    lines = (json.dumps({"src": ["csc"], **row}) for row in (*MULTIKB, *rows))
+    (folder / FILES[0]).write_bytes(lzma.compress("".join(f"{line}\n" for line in lines).encode()))
+    found = by_id(multilingual_entities(folder))
+    told = {id: found[id].aliases.get("en", ()) for id in ("Q230", "Q1428", "Q15", "Q99", "Q458")}
+    assert told == {"Q230": ("Georgian",), "Q1428": ("GA",), "Q15": ("African",), "Q99": (), "Q458": ("EU",)}
+    assert not any(
+        entity.aliases.get("en")
+        for id, entity in by_id(multilingual_entities(folder, words=False)).items()
+        if id in told
+    )
 
 
 def test_facts_are_named_in_a_language_and_stay_inside(folder):
@@ -168,7 +188,7 @@ def test_the_bundle_is_of_facts_alone(folder):
     assert set(found) == {"Q79", "Q85", "Q2", "Q6", "cldr:language:ach"}
     assert not any(entity.descriptions for entity in found.values())
     assert set(found["Q79"].names) == {"en", "ar", "zh", "zh-hant"}
-    assert found["Q79"].aliases == {"en": ("Misr",), "ar": ("جمهورية مصر",)}
+    assert found["Q79"].aliases == {"en": ("Misr", "Egyptian"), "ar": ("جمهورية مصر",)}
     assert found["Q2"].facts == (("country", "Q79"), ("P999", "Q85"))
 
 
@@ -207,6 +227,7 @@ def test_the_real_knowledge_base(tmp_path):
         assert 140_915 < len(kb) < 143_000
         assert {"en", "ar", "zh", "fa", "zh-hant"} <= set(kb.languages)
         assert [kb.candidates(name, 1)[0].id for name in ("埃及", "القاهرة", "France")] == ["Q79", "Q85", "Q142"]
+        assert [kb.candidates(name, 1)[0].id for name in ("American", "Scottish", "TX")] == ["Q30", "Q22", "Q1439"]
     assert time.process_time() - started < 180
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from samarkand.models.knowledge_base import Candidate, Entity
 LANGS = ("en", "ar", "zh", "mul", "")
 # Few letters, so that names meet, nearly meet, and are part of one another.
 NAMES = st.one_of(
-    st.text(st.sampled_from("abAB.- "), max_size=12),
+    st.text(st.sampled_from("abAB.-, "), max_size=12),
     st.text(st.sampled_from("习近平臺台"), max_size=5),
     st.text(st.sampled_from("والبمصر"), max_size=7),
     st.text(st.sampled_from("12.a"), max_size=4),
@@ -70,7 +71,9 @@ def candidates(
 
 
 def _parts(table: dict, text: str, lang: str | None) -> list[tuple[tuple, Candidate, Fraction]]:
-    likes = {key: like for key in table if (like := part_similarity(text, key, [row[1] for row in table[key]]))}
+    names = {key: [row[1] for row in rows] for key, rows in table.items()}
+    frequencies = Counter(word for key, aliases in names.items() for word in _filed(key, aliases))
+    likes = {key: like for key in table if (like := part_similarity(text, key, names[key], frequencies))}
     rows = [(*row, key) for key in likes for row in table[key]]
     rows = [row for row in rows if row[2] in (lang, "mul", "")] or rows if lang else rows
     made = []
@@ -82,28 +85,67 @@ def _parts(table: dict, text: str, lang: str | None) -> list[tuple[tuple, Candid
     return made
 
 
-def part_similarity(text: str, other: str, aliases: list[str]) -> Fraction:
+def part_similarity(text: str, other: str, aliases: list[str], frequencies: Mapping[str, int]) -> Fraction:
     """How like a key is to a name because they share words; 0 when they do not share enough."""
     key, words = alias_key(text), _words(text)
     if other == key:
         return Fraction(0)
-    cut = [_words(alias) for alias in aliases]
-    filed = {word for own in cut if len(own) > 1 or own != [other] for word in own}
-    shared = [0]
+    weights = {word: max(1, 15 - frequencies[word].bit_length()) if word[1:] else 1 for word in words}
+    total = sum(weights.values())
+    filed, likes = _filed(other, aliases), [Fraction(0)]
     common = sum(len(word) for word in filed & set(words))
-    if 5 * common >= 2 * len(key) or common >= len(other):
-        shared.append(common)
-    runs = {alias_key(text[i:j]) for i in range(len(text)) for j in range(i + 1, len(text) + 1) if _is_run(text, i, j)}
-    if other in runs and len(other) > 1:
-        shared.append(len(other))
+    weight = sum(weights[word] for word in filed & set(words))
+    if common and (5 * weight >= 2 * total or common >= len(other)):
+        likes.append(_mean(Fraction(weight, total), Fraction(common, len(other))))
+        likes += [_mean(Fraction(1), Fraction(n, len(other))) for n in _initials(words, aliases)]
+    for run in (text[i:j] for i in range(len(text)) for j in range(i + 1, len(text) + 1) if _is_run(text, i, j)):
+        weight = sum(weights[word] for word in set(_words(run)))
+        if weight and len(other) > 1 and other in (alias_key(run), "".join(_words(run))):
+            likes.append(_mean(Fraction(weight, total), Fraction(1)))
     if len(words) == 1 and len(key) >= 4 and not has_han(key):
         stem = key[: max(4, len(key) - 3)]
         near = [word for word in (*filed, other) if word.startswith(stem) and len(word) <= len(key) + 3]
-        shared += [next(n for n in range(len(word), 0, -1) if key.startswith(word[:n])) for word in near]
-    like = min(Fraction(2 * max(shared), len(key) + len(other)), Fraction(95, 100))
+        shared = [next(n for n in range(len(word), 0, -1) if key.startswith(word[:n])) for word in near]
+        likes += [Fraction(9 * 2 * n, 10 * (len(key) + len(other))) for n in shared]
     named = {acronym for alias in aliases if len(_words(alias)) > 1 for acronym in _acronyms(alias)}
     is_short = text.isupper() and _folded(key) in named
-    return max(like, Fraction(1, 2)) if is_short else like
+    is_cut = len(words) == 1 and len(key) >= 3 and text.rstrip().endswith(".") and other.startswith(key)
+    if is_short or is_cut:
+        likes.append(Fraction(8, 10))
+    if other and (other == _head(text) or key in map(_head, aliases)):
+        likes.append(Fraction(9, 10))
+    return max(likes)
+
+
+def _mean(one: Fraction, other: Fraction) -> Fraction:
+    other = min(other, Fraction(1))
+    return min(2 * one * other / (one + other), Fraction(95, 100))
+
+
+def _filed(key: str, aliases: list[str]) -> set[str]:
+    cut = [_words(alias) for alias in aliases]
+    return {word for own in cut if len(own) > 1 or own != [key] for word in own}
+
+
+def _head(text: str) -> str:
+    head = alias_key(re.split(r"[,(]", text)[0])
+    return head if len(head) > 1 and head != alias_key(text) else ""
+
+
+def _initials(words: list[str], aliases: list[str]) -> list[int]:
+    """Characters of each alias that a name with initials accounts for, where it accounts for all of itself."""
+    letters, spelt = [word for word in words if len(word) == 1], {word for word in words if len(word) > 1}
+    found = []
+    for own in map(_words, aliases):
+        place, matched = 0, []
+        rest = [word for word in own if word not in spelt]
+        for letter in letters:
+            place = next((i for i in range(place, len(rest)) if rest[i][0] == letter), len(rest))
+            matched += rest[place : place + 1]
+            place += 1
+        if letters and spelt and spelt <= set(own) and len(matched) == len(letters):
+            found.append(sum(map(len, (*spelt, *matched))))
+    return found
 
 
 def _is_run(text: str, start: int, end: int) -> bool:

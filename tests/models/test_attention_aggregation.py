@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from samarkand.models.attention_aggregation import (
     across_heads,
     diagonal,
+    influence,
     received,
     rollout,
     spread,
@@ -88,6 +89,24 @@ def test_invariants(shape):
         step = 0.5 * np.eye(len(flow)) + 0.5 * sum(layer) / len(layer)
         expected = (step / step.sum(axis=1, keepdims=True)) @ expected
     np.testing.assert_allclose(flow.numpy(), expected, atol=1e-12)
+
+
+@given(SHAPES)
+@settings(deadline=None, max_examples=60)
+def test_influence_equals_that_of_loops(shape):
+    attention = make(shape)
+    layers, heads, size = attention.shape[:3]
+    gradients = torch.randn(attention.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(shape[3]))
+    found = influence(attention, gradients)
+    a, g = attention.tolist(), gradients.tolist()
+    for i in range(layers):
+        moved = [
+            [sum(abs(a[i][h][j][t] * g[i][h][j][t]) for j in range(size)) for t in range(size)] for h in range(heads)
+        ]
+        whole = sum(map(sum, moved))
+        for h in range(heads):
+            assert found[i, h].tolist() == pytest.approx([value / whole for value in moved[h]])
+    torch.testing.assert_close(influence(attention, torch.zeros_like(gradients)), torch.zeros_like(found))
 
 
 def test_attention_that_is_known():

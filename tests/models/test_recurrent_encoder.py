@@ -91,6 +91,12 @@ def test_a_student_has_a_table_a_projection_and_its_layers(modern, bert):
     assert size(shrink(bert, embedding_size=8, layers=2, repeats=2)) == table + 2 * size(bert.encoder.layer[0]) + other
 
 
+def test_a_student_learns_without_dropout(assistant):
+    student = shrink(assistant, embedding_size=8, layers=2, repeats=1).train()
+    first, second = (student(input_ids=PIECES, attention_mask=MASK).last_hidden_state for _ in range(2))
+    assert torch.equal(first, second)
+
+
 def test_gradients_add_up_over_the_repeats(assistant):
     student = shrink(assistant, embedding_size=8, layers=2, repeats=2).double().eval()
     first = stored_layers(student)[0]

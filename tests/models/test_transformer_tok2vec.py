@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import samarkand
 import spacy
 import torch
 from samarkand.errors import SamarkandWarning
+from samarkand.models.pretrained import PACKAGES
 from samarkand.models.transformer_tok2vec import build_transformer_encoder, fit_window
 from spacy.training import Example
 from thinc.api import Adam
@@ -388,3 +390,16 @@ def test_real_checkpoint_agrees_with_transformers():
     assert len(long) > 1000
     assert vectors.shape == (len(long), 384)
     assert all(vector.any() for token, vector in zip(long, vectors) if not token.is_space)
+
+
+def test_the_bundled_sentence_encoder_is_a_transformer_too(tmp_path):
+    nlp = samarkand.blank("xx")
+    encoder = {"@architectures": "samarkand.TransformerEncoder.v1", "name": str(PACKAGES / "xx_sentence_sm")}
+    pipe = nlp.add_pipe("tok2vec", config={"model": encoder})
+    pipe.model.initialize()
+    nlp.to_disk(tmp_path)
+    text = "The cat sleeps. 我爱北京 القطة نائمة"
+    expected, found = nlp(text).tensor, spacy.load(tmp_path)(text).tensor
+    assert expected.shape == (len(nlp.make_doc(text)), 384)
+    assert np.abs(expected).min(axis=1).max() > 0
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -32,6 +33,13 @@ def picky(doc: Doc) -> Doc:
         os._exit(7)
     if "STOP" in doc.text:
         raise KeyboardInterrupt
+    return doc
+
+
+@Language.component("test_slow")
+def slow(doc: Doc) -> Doc:
+    """Take some time."""
+    time.sleep(0.02)
     return doc
 
 

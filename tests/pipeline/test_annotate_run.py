@@ -19,10 +19,12 @@ from samarkand.pipeline import plan as plan_module
 from samarkand.pipeline import shard_work
 from samarkand.pipeline.annotate import annotate
 from samarkand.pipeline.batches import annotate_batch, batched, batches_by_length
+from samarkand.pipeline.corpus_report import report
 from samarkand.pipeline.encoders import Encoded, encode_jsonl
 from samarkand.pipeline.loading import PipelineSpec
 from samarkand.pipeline.records import Record, Rejected, Unread
 from samarkand.pipeline.sources import UsageError
+from spacy.tokens import DocBin
 
 
 def jsonl(path: Path) -> list[dict[str, Any]]:
@@ -146,6 +148,35 @@ def test_document_that_the_format_cannot_hold(tmp_path):
     output, summary = run_bad_corpus(tmp_path, 0, batch_size=8)
     assert summary["reasons"]["S530"] == 1
     assert jsonl(output / "quarantine.jsonl")[-2]["raw"] == {"id": 29, "text": "UNTIDY"}
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+def test_deep_records_cost_only_themselves(tmp_path):
+    """Half as deep as Python goes, a record that had no text could not be shown in the quarantine."""
+    depths = (1, 50, 199, 200, 450, 480, 900, 5000)
+    lines = [b'{"%s": "Ada", "deep": %s}' % (name, b"[" * d + b"]" * d) for d in depths for name in (b"text", b"no")]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    summary = annotate(tmp_path / "a.jsonl", tmp_path / "out", model=make_nlp())
+    assert (summary["documents"], summary["reasons"]) == (3, {"S521": 10, "S522": 3})
+    assert [record["deep"] for record in jsonl(tmp_path / "out" / "a.jsonl")] == list(map(nested, depths[:3]))
+    # The report reads what has been written, a rejected record within its line too.
+    assert report(tmp_path / "out")["reasons"] == summary["reasons"]
+
+
+def test_document_of_a_docbin_that_is_too_deep_to_be_shown(tmp_path):
+    nlp = make_nlp()
+    docs = [nlp("Ada"), nlp("Cairo")]
+    docs[0].user_data["deep"] = nested(506)
+    DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / "a.spacy")
+    summary = annotate(tmp_path / "a.spacy", tmp_path / "out", model=nlp, output_format="docbin")
+    assert (summary["documents"], summary["reasons"]) == (1, {"S530": 1})
+    assert "raw" not in jsonl(tmp_path / "out" / "quarantine.jsonl")[0]
 
 
 def test_two_processes_write_the_same(tmp_path):

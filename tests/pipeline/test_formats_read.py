@@ -131,6 +131,7 @@ def test_text_field_and_reserved_names(tmp_path):
         (b'["text"]', "S521"),
         (b'{"text": "a", "n": NaN}', "S521"),
         (b"[" * 100_000, "S521"),
+        (b'{"text": "a", "deep": %s}' % (b"[" * 200 + b"]" * 200), "S521"),
         (b'{"txt": "a"}', "S522"),
         (b'{"text": null}', "S523"),
         (b'{"text": ["a"]}', "S523"),

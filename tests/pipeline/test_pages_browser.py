@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 from headless_browser import browser, open_page, problems_of, requests_of
 from report_corpora import INJECTIONS, hostile_records, hostile_rejections, mention, write_run
 from samarkand.pipeline.attention_page import show_attention
+from samarkand.pipeline.attention_summary import summarize_attention
 from samarkand.pipeline.corpus_report import report
 from sentence_checkpoints import make_encoder_folder
 
@@ -196,6 +198,49 @@ def test_attention_in_a_browser(driver, tmp_path):
     assert len(texts(driver, ".token.chosen")) == 1
     assert "The heaviest keys of the:" in "".join(texts(driver, ".about"))
     assert len(texts(driver, ".chart circle")) == len(texts(driver, ".token"))
+    assert driver.execute_script("return typeof window.pwned") == "undefined"
+    assert requests_of(driver) == [(tmp_path / "a.html").as_uri()]
+    assert problems_of(driver) == []
+
+
+def test_long_text_is_paged(driver, tmp_path):
+    encoder = make_encoder_folder(tmp_path / "encoder")
+    show_attention("the cats sat on the mat. " * 60, tmp_path / "a.html", model=encoder)
+    open_page(driver, tmp_path / "a.html")
+    assert count(driver) == "420 words, page 1 of 3"
+    assert len(texts(driver, ".token")) == len(texts(driver, ".chart circle")) == 200
+    assert texts(driver, ".window")[:2] == ["window 1", "window 2"]
+    driver.execute_script("document.querySelectorAll('.pager button')[1].click()")
+    choose(driver, "measure", "influence")
+    driver.execute_script("document.querySelectorAll('.token')[7].click()")
+    # Another measure or word keeps the page.
+    assert count(driver) == "420 words, page 2 of 3"
+    keys = driver.execute_script("return [...document.querySelectorAll('main tbody tr')].map((row) => row.textContent)")
+    assert 1 <= len(keys) <= 8
+    assert problems_of(driver) == []
+
+
+def test_attention_over_a_corpus_in_a_browser(driver, tmp_path):
+    texts_of = [f"the cats sat on the mat, قط {bad}" for bad in INJECTIONS]
+    lines = "".join(json.dumps({"text": text, "entities": []}) + "\n" for text in texts_of)
+    (tmp_path / "in.jsonl").write_text(lines, encoding="utf-8")
+    encoder = make_encoder_folder(tmp_path / "encoder")
+    summarize_attention(tmp_path / "in.jsonl", tmp_path / "a.html", model=encoder, min_count=1)
+    open_page(driver, tmp_path / "a.html")
+    assert texts(driver, "main h2") == ["Words of all heads", "Likeness of heads"]
+    assert len(texts(driver, "main tbody tr")) == 25
+    choose(driver, "layer", "1")
+    assert texts(driver, "main h2")[0] == "Words of layer 2"
+    choose(driver, "head", "1")
+    assert texts(driver, "main h2") == ["Words of layer 2 head 2", "Heads that do alike", "Likeness of heads"]
+    assert driver.execute_script("return document.querySelector('canvas').width") == 6 * 5
+    move = """
+    const canvas = document.querySelector('canvas');
+    const box = canvas.getBoundingClientRect();
+    canvas.dispatchEvent(new MouseEvent('mousemove', { clientX: box.x + 3, clientY: box.y + 3 }));
+    """
+    driver.execute_script(move)
+    assert any("and layer" in told for told in texts(driver, "main .about"))
     assert driver.execute_script("return typeof window.pwned") == "undefined"
     assert requests_of(driver) == [(tmp_path / "a.html").as_uri()]
     assert problems_of(driver) == []
