@@ -77,6 +77,7 @@ def test_every_option_reaches_the_run(tmp_path, model):
         "limit": 2,
         "timeout": 9.0,
         "memory_limit": "2GB",
+        "ray": None,
         "resume": False,
         "force": True,
     }

@@ -142,21 +142,36 @@ def test_killed_in_the_middle(tmp_path, cluster, inputs, slow_model, monkeypatch
 
 
 def test_killed_driver_resumed_gives_the_same_bytes(tmp_path, cluster, inputs, slow_model):
-    """The command, killed twice; the last of the work is done on this machine alone."""
+    """The command is killed, then the process that speaks with Ray; the last of the work is done on this machine."""
     annotate(inputs, tmp_path / "whole", model=slow_model, code=CODE, **OPTIONS)
     command = [sys.executable, "-m", "samarkand.pipeline.cli", "annotate", str(inputs), "-o", str(tmp_path / "out")]
-    command += ["-m", str(slow_model), "-c", CODE, "-b", "4", "--shard-size", "10", "--resume"]
+    command += [
+        "-m",
+        str(slow_model),
+        "-c",
+        CODE,
+        "-b",
+        "4",
+        "--shard-size",
+        "10",
+        "--resume",
+        "--ray",
+        cluster.address,
+    ]
     marks = 0
     for workers in (1, 2):
-        process = subprocess.Popen([*command, "-n", str(workers), "--ray", cluster.address], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([*command, "-n", str(workers)], stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 90
         while (now := len(list(tmp_path.glob("out/.samarkand/shards/*.json")))) < marks + 3:
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.05)
-        process.kill()
-        process.wait()
+        os.kill(process.pid if workers == 1 else _spawned(process.pid), signal.SIGKILL)
+        errors = process.communicate()[1].splitlines()
         marks = now
+    assert process.returncode == 1
+    (line,) = errors
+    assert line.startswith("error: [S518] Ray failed: its process ended with exit code -9.")
     summary = annotate(inputs, tmp_path / "out", model=slow_model, code=CODE, n_process=1, resume=True, **OPTIONS)
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
     assert 60 <= summary["resumed_records"] < summary["records"] == summary["documents"]
@@ -194,3 +209,10 @@ def test_cluster_that_is_not_there(tmp_path, inputs):
 
 def _raylet(node: Any) -> int:
     return node.all_processes["raylet"][0].process.pid
+
+
+def _spawned(process: int) -> int:
+    """The child that `multiprocessing` has made of a process, beside the one that tidies up."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    (child,) = (child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes())
+    return int(child)
