@@ -21,7 +21,7 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     vector = next((name for name in ("avx512", "avx2") if name in flags), platform.machine())
-    return f"{cores} cores, {vector.upper()}, no GPU"
+    return f"{cores} core{'s' if cores != 1 else ''}, {vector.upper()}, no GPU"
 
 
 def row(system: str, dataset: str, metric: str, value: float, **more: Any) -> dict[str, Any]:

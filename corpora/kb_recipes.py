@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -37,6 +37,7 @@ __all__ = [
     "read_multikb",
     "recipe_entities",
     "recipe_terms",
+    "with_place_words",
 ]
 
 MULTIKB = "kb/multikb.jsonl.xz"
@@ -154,8 +155,8 @@ def multilingual_entities(
     open_only (bool): Leave out entities with a source that states no open terms, and the facts, which come through one.
     extracts (bool): Describe by extracts of articles where there are some; texts made of them need a knowledge base
         that does not hold them.
-    words (bool): Let places bear what English calls their people and things; whoever looks for names in texts does
-        without, for many are names of languages first.
+    words (bool): Let places bear what English calls their people and things. Whoever looks for names in texts does
+        without, for many are names of languages first; see `with_place_words`.
     YIELDS (Entity): The entities.
     RAISES (OSError | ValueError): S841 and S842 for a file that is missing or broken.
     """
@@ -163,6 +164,17 @@ def multilingual_entities(
     statements = _Statements() if open_only else _statements(folder, index.ids)
     for row, entity in _described(folder, index, statements, lang, open_only, words):
         yield entity if extracts else replace(entity, descriptions=_descriptions(row.get("desc", {})))
+
+
+def with_place_words(folder: Path, entities: Iterable[Entity]) -> Iterator[Entity]:
+    """Let places bear what English calls their people and things, where they were read without.
+
+    folder (Path): The folder of corpora.
+    entities (Iterable[Entity]): The entities.
+    YIELDS (Entity): They.
+    """
+    called = _called(_index(folder))
+    return (_with_words(entity, called) for entity in entities)
 
 
 def read_multikb(path: Path) -> Iterator[Entity]:
@@ -243,16 +255,25 @@ def _described(
             added.setdefault(match, []).append(row)
         else:
             alone.append(row)
-    called = {id: place.words for place in place_words() if words and (id := _place(place, index))}
+    called = _called(index) if words else {}
     for row in _rows(folder, open_only):
         entity = _entity(row, tuple(_facts(row, statements, index.countries, relations)))
         for other in added.get(entity.id, ()):
             entity = _with_names(entity, _entity(other))
-        if entity.id in called:
-            entity = _with_names(entity, replace(entity, names={}, aliases={"en": called[entity.id]}))
-        yield row, entity
+        yield row, _with_words(entity, called)
     for row in alone:
         yield row, _entity(row)
+
+
+def _called(index: _Index) -> dict[str, tuple[str, ...]]:
+    """Words for places, by id."""
+    return {id: place.words for place in place_words() if (id := _place(place, index))}
+
+
+def _with_words(entity: Entity, called: Mapping[str, tuple[str, ...]]) -> Entity:
+    if entity.id not in called:
+        return entity
+    return _with_names(entity, replace(entity, names={}, aliases={"en": called[entity.id]}))
 
 
 def _place(place: PlaceWords, index: _Index) -> str | None:

@@ -1,7 +1,7 @@
 """What English calls the people and things of a place, and how it shortens names of states.
 
-Adjectives of countries are those of the `countryinfo` package (MIT); nouns, other names of countries, adjectives of
-nations and continents, and the postal codes of states are added by hand.
+Adjectives of countries follow the `countryinfo` package (MIT), with ten of them mended ("Tajik" for "Tadzhik"); nouns,
+other names of countries, adjectives of nations and continents, and the postal codes of states are added by hand.
 """
 
 from __future__ import annotations

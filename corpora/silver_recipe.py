@@ -22,7 +22,7 @@ from .. import DEFAULT_PIPELINE, load
 from ..errors import Errors
 from ..models.knowledge_base import build_knowledge_base
 from ..replacing import replace_file
-from .kb_recipes import multilingual_entities, recipe_terms
+from .kb_recipes import multilingual_entities, recipe_terms, with_place_words
 from .records import Record, write_records
 from .seeded import share_of
 from .sentence_files import check_folder, check_known
@@ -80,7 +80,7 @@ def write_silver(
     report = {"seed": seed, "model": model, "sources": [*found], "held_out": len(held), "texts": _counted(splits, held)}
     _write_text(output / "held_out.txt", "".join(f"{id}\n" for id in sorted(held)))
     if kb:
-        kept = (entity for entity in multilingual_entities(folder, extracts=False) if entity.id not in held)
+        kept = with_place_words(folder, (entity for entity in entities.values() if entity.id not in held))
         about = {"recipe": "silver", "terms": recipe_terms("multilingual"), "held_out": len(held)}
         build_knowledge_base(output / "linking.kb", kept, force=force, meta=about).close()
     _write_text(report_file, json.dumps(report, ensure_ascii=False, indent=1) + "\n")

@@ -90,8 +90,8 @@ class MomentShards:
         rank = rung(rank_ladder(most), sum(piece.rank_within(self._bounds) for piece in pieces))
         width = min(rank + self._group["oversampling"], m, n)
         random = random_columns(n, width, self._group["seed"], self._group["step"], self._weight.device)
-        plain = Balance.none(1, m, n, self._weight.device)
-        balance = Balance.of_blocks(blocks) if self._group["balanced"] else plain
+        is_balanced, device = self._group["balanced"], self._weight.device
+        balance = Balance.of_blocks(blocks) if is_balanced else Balance.none(1, m, n, device)
         factors = subspace_iteration(blocks, random.unsqueeze(0), self._group["power_steps"], balance)
         # What is lost here is lost for many steps: the best of the oversampled directions are kept, not the first.
         best = torch.linalg.svd(factors.columns[0], full_matrices=False).Vh[:rank].mT

@@ -1,7 +1,7 @@
 """What heads do over a whole corpus: a measure of attention by word and head, and which heads do alike.
 
-Both are sums over a stream in float64: texts can come in any order and in parts that are merged, and nothing of a text
-is kept. Shapes: L layers, H heads, G = L H of them in all, N names, W words of a text.
+Both are sums over a stream in float64: texts can come in any order, and nothing of a text is kept. Shapes: L layers, H
+heads, G = L H of them in all, N names, W words of a text.
 """
 
 from __future__ import annotations
@@ -108,17 +108,6 @@ class AttentionStatistics:
         rows = self._places(different)
         self._table.merge(rows, part)
 
-    def merge(self, other: AttentionStatistics) -> None:
-        """Take in what another part of the corpus came to.
-
-        other (AttentionStatistics): Statistics of the same heads.
-        """
-        if other._rows:
-            size = len(other._rows)
-            table = _Table(*(values[:size] for values in vars(other._table).values()))
-            rows = self._places(other._rows)
-            self._table.merge(rows, table)
-
     def _places(self, names: dict[str, int]) -> FloatArray:
         """The rows of names, new ones made for those that were not met before."""
         rows = np.array([self._rows.setdefault(name, len(self._rows)) for name in names])
@@ -145,14 +134,6 @@ class HeadSimilarity:
         """
         self._sums += values.sum(axis=1)
         self._apart += cdist(values, values, "cityblock")
-
-    def merge(self, other: HeadSimilarity) -> None:
-        """Take in what another part of the corpus came to.
-
-        other (HeadSimilarity): Similarity of the same heads.
-        """
-        self._sums += other._sums
-        self._apart += other._apart
 
     @property
     def matrix(self) -> FloatArray:

@@ -15,6 +15,7 @@ import torch
 
 from ..errors import Errors, first_line
 from .pretrained import PACKAGES
+from .transformer import register_encoders
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -154,7 +155,7 @@ def load_sentence_model(
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import get_device_name
 
-    from . import recurrent_encoder  # noqa: F401, so that transformers knows its checkpoints
+    register_encoders()
 
     if pooling is not None and pooling not in POOLINGS:
         raise ValueError(Errors.S801.format(pooling=pooling, known=", ".join(POOLINGS)))

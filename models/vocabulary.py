@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SPECIALS = ("<s>", "</s>", "<pad>", "<unk>", "<mask>")
 BEGIN, END, PAD, UNKNOWN, MASK = range(len(SPECIALS))
 N_BYTES = 256
+# A piece occurs so often in what it is learnt from, and has at most so many characters.
+MIN_COUNT, MAX_PIECE = 2, 16
 BLANK = "▁"
 IDEOGRAPHS = "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 IDEOGRAPHS += "\U00020000-\U0003ffff"
@@ -45,8 +47,8 @@ def train_vocabulary(texts: Iterable[str], size: int) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=size - n_fixed,
         initial_alphabet=[chr(code) for code in range(33, 127)],
-        min_frequency=2,
-        max_token_length=16,
+        min_frequency=MIN_COUNT,
+        max_token_length=MAX_PIECE,
         show_progress=False,
     )
     tokenizer.train_from_iterator(_without_rare(texts, tokenizer, (size - n_fixed) // 3), trainer)

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from .vocabulary import MAX_PIECE, MIN_COUNT
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# As in `train_vocabulary`.
-MIN_COUNT, MAX_LENGTH = 2, 16
 Pair = tuple[str, str]
 
 
@@ -94,7 +94,7 @@ def _is_fit(pair: Pair, count: int, known: set[str]) -> bool:
     """Bytes spell what has no piece, and stay bytes."""
     piece = "".join(pair)
     is_bytes = any(part.startswith("<0x") for part in pair)
-    return count >= MIN_COUNT and len(piece) <= MAX_LENGTH and piece not in known and not is_bytes
+    return count >= MIN_COUNT and len(piece) <= MAX_PIECE and piece not in known and not is_bytes
 
 
 def _merged(pieces: list[str], pair: Pair) -> list[str]:

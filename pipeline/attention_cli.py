@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import DEFAULT_ENCODER
-from .cli_tools import JsonOption, TxtUnit, reported
+from .cli_tools import JsonOption, TxtUnit, echo_summary, reported
 
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="Hub name, folder or bundled name of a transformers encoder.")
@@ -47,13 +46,11 @@ def attention_cli(
         from .attention_page import show_attention
 
         summary = show_attention(text, output, model=model, revision=revision, force=force)
-    if as_json:
-        typer.echo(json.dumps(summary, ensure_ascii=False))
-        return
-    typer.echo(
+    words = (
         f"{summary['page']}: {summary['layers']} layers, {summary['heads']} heads, {summary['words']} words, "
         f"{summary['pieces']} pieces in {summary['windows']} windows"
     )
+    echo_summary(summary, words, as_json)
 
 
 def attention_summary_cli(
@@ -95,10 +92,8 @@ def attention_summary_cli(
             min_count=min_count,
             force=force,
         )
-    if as_json:
-        typer.echo(json.dumps(summary, ensure_ascii=False))
-        return
-    typer.echo(
+    words = (
         f"{summary['page']}: {summary['documents']:,} documents, {summary['words']:,} words, {summary['different']:,} "
         f"different, {summary['rejected']:,} records rejected"
     )
+    echo_summary(summary, words, as_json)

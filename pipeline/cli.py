@@ -13,7 +13,7 @@ import typer
 from .. import DEFAULT_PIPELINE, __version__
 from ..errors import is_first_rank
 from .attention_cli import attention_cli, attention_summary_cli
-from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, TxtUnit, on_stderr, optional_value, reported
+from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, TxtUnit, echo_summary, on_stderr, optional_value, reported
 from .evaluate_cli import evaluate_encoder_cli
 from .evaluate_linker_cli import evaluate_linker_cli
 from .index_cli import index_cli, search_cli
@@ -161,7 +161,7 @@ def annotate_cli(
             progress=True,
             log_json=log_json,
         )
-    typer.echo(json.dumps(summary, ensure_ascii=False) if as_json else _in_words(summary, output))
+    echo_summary(summary, _in_words(summary, output), as_json)
     if summary["quarantined"]:
         raise typer.Exit(QUARANTINED)
 
@@ -185,7 +185,7 @@ def info_cli(as_json: JsonOption = False) -> None:
         from .info import info
 
         facts = info()
-    typer.echo(json.dumps(facts, ensure_ascii=False) if as_json else _table(facts))
+    echo_summary(facts, _table(facts), as_json)
 
 
 ConfigArgument = Annotated[Path, typer.Argument(help="TOML file with the recipe.", show_default=False)]
@@ -206,7 +206,7 @@ def prepare_text_cli(
         from ..corpora.prepare_text import describe, prepare_text
 
         report = prepare_text(config, context.args, force=force)
-    typer.echo(json.dumps(report, ensure_ascii=False) if as_json else describe(report))
+    echo_summary(report, describe(report), as_json)
 
 
 @app.command("prepare-pairs", context_settings=OVERRIDES)
@@ -224,7 +224,7 @@ def prepare_pairs_cli(
         from ..corpora.prepare_pairs import describe, prepare_pairs
 
         report = prepare_pairs(config, context.args, force=force)
-    typer.echo(json.dumps(report, ensure_ascii=False) if as_json else describe(report))
+    echo_summary(report, describe(report), as_json)
 
 
 @app.command("train-encoder", context_settings=OVERRIDES)

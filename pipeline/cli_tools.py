@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,17 @@ def on_stderr(describe: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, 
     RETURNS (Callable[[dict[str, Any]], None]): The reporter.
     """
     return lambda row: typer.echo(describe(row), err=True)
+
+
+def echo_summary(summary: dict[str, Any], words: str, as_json: bool, *, err: bool = False) -> None:
+    """Say what a command did.
+
+    summary (dict): What it did.
+    words (str): The same in words.
+    as_json (bool): Whether JSON was asked for.
+    err (bool): Say it on standard error.
+    """
+    typer.echo(json.dumps(summary, ensure_ascii=False) if as_json else words, err=err)
 
 
 def optional_value(option: str, value: str) -> type[TyperCommand]:

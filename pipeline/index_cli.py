@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import DEFAULT_ENCODER
-from .cli_tools import QUARANTINED, JsonOption, TxtUnit, reported
+from .cli_tools import QUARANTINED, JsonOption, TxtUnit, echo_summary, reported
 
 # Characters of a neighbour's text that are shown.
 SHOWN = 160
@@ -85,7 +85,7 @@ def index_cli(
             limit=limit,
             progress=True,
         )
-    typer.echo(json.dumps(summary, ensure_ascii=False) if as_json else _in_words(summary, output))
+    echo_summary(summary, _in_words(summary, output), as_json)
     if summary["quarantined"]:
         raise typer.Exit(QUARANTINED)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli_tools import QUARANTINED, JsonOption, reported
+from .cli_tools import QUARANTINED, JsonOption, echo_summary, reported
 
 if TYPE_CHECKING:
     from ..models.knowledge_base import Entity
@@ -68,7 +68,7 @@ def build_cli(
 
         about = {"format": format.value, "langs": langs or (), "strict": strict, "force": force}
         summary = build_kb(entities, output, progress=True, **about)
-    typer.echo(json.dumps(summary, ensure_ascii=False) if as_json else _built(summary, f"{output}{REJECTED}"))
+    echo_summary(summary, _built(summary, f"{output}{REJECTED}"), as_json)
     if summary["rejected"]:
         raise typer.Exit(QUARANTINED)
 
@@ -80,7 +80,7 @@ def info_cli(path: KbArgument, as_json: JsonOption = False) -> None:
         from .kb_build import kb_info
 
         info = kb_info(path)
-    typer.echo(json.dumps(info, ensure_ascii=False) if as_json else _described(info))
+    echo_summary(info, _described(info), as_json)
 
 
 @kb_app.command("lookup")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .cli_tools import QUARANTINED, JsonOption, reported
+from .cli_tools import QUARANTINED, JsonOption, echo_summary, reported
 
 
 def link_cli(
@@ -61,7 +60,7 @@ def link_cli(
             force=force,
         )
     rejected = "" if output is None else f" in {output}{REJECTED}"
-    typer.echo(json.dumps(summary, ensure_ascii=False) if as_json else _in_words(summary, rejected), err=True)
+    echo_summary(summary, _in_words(summary, rejected), as_json, err=True)
     if summary["quarantined"]:
         raise typer.Exit(QUARANTINED)
 

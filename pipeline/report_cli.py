@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .cli_tools import JsonOption, reported
+from .cli_tools import JsonOption, echo_summary, reported
 
 
 def report_cli(
@@ -34,10 +33,8 @@ def report_cli(
         from .corpus_report import report
 
         summary = report(folder, output, documents=documents, seed=seed, force=force)
-    if as_json:
-        typer.echo(json.dumps(summary, ensure_ascii=False))
-        return
-    typer.echo(
+    words = (
         f"{summary['page']}: {summary['carried']:,} of {summary['documents']:,} documents, "
         f"{summary['quarantined']:,} records in quarantine"
     )
+    echo_summary(summary, words, as_json)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .cli_tools import JsonOption, reported
+from .cli_tools import JsonOption, echo_summary, reported
 
 
 def weak_label_cli(
@@ -36,4 +35,4 @@ def weak_label_cli(
         from ..corpora.weak_labels import describe, weak_label
 
         summary = weak_label(config, inputs, output, context.args, code=code, force=force)
-    typer.echo(json.dumps(summary, ensure_ascii=False) if as_json else describe(summary))
+    echo_summary(summary, describe(summary), as_json)

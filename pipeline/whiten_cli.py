@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .cli_tools import JsonOption, TxtUnit, reported
+from .cli_tools import JsonOption, TxtUnit, echo_summary, reported
 
 
 def whiten_cli(
@@ -58,7 +57,7 @@ def whiten_cli(
             force=force,
             progress=True,
         )
-    typer.echo(json.dumps(summary, ensure_ascii=False) if as_json else _in_words(summary))
+    echo_summary(summary, _in_words(summary), as_json)
 
 
 def _dim(value: str) -> int | str | None:

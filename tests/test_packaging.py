@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import pkgutil
+import re
 import shutil
 import statistics
 import subprocess
@@ -101,6 +102,13 @@ def test_every_folder_with_modules_is_a_package_of_the_wheel():
     found = {path.parent for path in _package_files() if path.suffix == ".py"}
     assert {_folder(package) for package in SETUPTOOLS["packages"]} == found | {Path()}
     assert all((ROOT / folder / "__init__.py").is_file() for folder in found)
+
+
+def test_extras_that_are_told_of_are_there():
+    texts = [ROOT / "README.md", ROOT / "errors.py", *sorted((ROOT / "docs").glob("*.md"))]
+    told = {name for path in texts for name in re.findall(r"samarkand\[(\w+)\]", path.read_text(encoding="utf-8"))}
+    assert "scale" in told
+    assert told <= set(SETTINGS["project"]["optional-dependencies"])
 
 
 def test_every_pattern_of_package_data_finds_a_file():

@@ -11,8 +11,8 @@ import pytest
 from encoder_recipes import make_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samarkand.models.vocabulary import N_BYTES, SPECIALS, train_vocabulary
-from samarkand.models.vocabulary_growth import MAX_LENGTH, MIN_COUNT, grow_vocabulary
+from samarkand.models.vocabulary import MAX_PIECE, MIN_COUNT, N_BYTES, SPECIALS, train_vocabulary
+from samarkand.models.vocabulary_growth import grow_vocabulary
 
 LETTERS = "አበገደሀወዘ"
 
@@ -77,7 +77,7 @@ def test_merges_are_the_commonest_pairs(base):
         for word, parts in cut.items():
             for pair in pairwise(parts):
                 counts[pair] += words[word]
-        best = min((pair for pair in counts if len("".join(pair)) <= MAX_LENGTH), key=lambda p: (-counts[p], p))
+        best = min((pair for pair in counts if len("".join(pair)) <= MAX_PIECE), key=lambda p: (-counts[p], p))
         expected.append(best)
         for word, parts in cut.items():
             merged, rest = [], list(parts)
