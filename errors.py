@@ -475,6 +475,7 @@ class Errors(metaclass=_Coded):
         "stages.pieces above 0."
     )
     S870 = "A student with a skip is no plain BERT. Load it with samarkand, or distil one with student.skip = false."
+    S871 = "The student {name} has vectors of {width} dimensions, its teacher of {wanted}. Name one of this teacher's."
     S900 = "No knowledge base at {path}: {reason}. Make one with build_knowledge_base."
     S901 = "The knowledge base {path} is of format {found}, and this samarkand knows {known}. Update it, or build anew."
     S902 = "The knowledge base {path} is damaged: {reason}. Build it again."

@@ -1,7 +1,7 @@
 """Whitening: speed and memory of the fit, similarity before and after, and what shorter vectors save in a search.
 
     python benchmarks/whitening.py --threads 2
-    python benchmarks/whitening.py --part sts --encoder plain=/path/to/encoder:first-last
+    python benchmarks/whitening.py --part sts --encoder subword_base student=xx_sentence_sm plain=/path/to/encoder:cls
 
 Fits: see `whitening_fits.py`. STS: maps are fitted on sentences of the set itself without its scores ("target",
 transductive), or on the train parts of STS-B and SICK ("inductive"; 98 % of SICK's test pairs share a sentence with its
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import samarkand
 import torch
 from minilm import load_minilm
 from options import benchmark_parser
@@ -30,7 +31,7 @@ from whitening_fits import measure_fits, random_vectors
 
 COMMAND = "python benchmarks/whitening.py"
 PARTS = ("fit", "sts", "search")
-TEACHER = "all-MiniLM-L6-v2"
+TEACHER, PLAIN = "all-MiniLM-L6-v2", "subword_base"
 SETS = ("sts12", "sts13", "sts14", "sts15", "sts16", "stsb-multi/en", "sick")
 INDUCTIVE = ("stsb-multi/en", "sick")
 
@@ -84,15 +85,35 @@ class RandomEncoder:
         return np.array(means, dtype=np.float32) + 1
 
 
+class MeanOfTokens:
+    """Mean token vectors of the base encoder, which learnt to predict words and nothing else; a `SentenceModel`."""
+
+    fingerprint = PLAIN
+
+    def __init__(self) -> None:
+        self._nlp = samarkand.blank("xx")
+        tok2vec = {"@architectures": "samarkand.SubwordEncoder.v1", "pretrained": PLAIN}
+        model = {"@architectures": "samarkand.TokenPooling.v1", "tok2vec": tok2vec}
+        self._nlp.add_pipe("sentence_encoder", config={"model": model})
+        self._nlp.initialize()
+        self.width = len(self._nlp("a").vector)
+
+    def encode(self, texts: Sequence[str], *, batch_size: int = 64, progress: bool = False) -> np.ndarray:
+        """RETURNS (np.ndarray): Shape (len(texts), width)."""
+        return np.stack([doc.vector for doc in self._nlp.pipe(texts, batch_size=batch_size)])
+
+
 def find_encoder(name: str) -> tuple[str, SentenceModel]:
     """Load an encoder, without a scaling to length one at its end.
 
-    name (str): NAME=FOLDER[:pooling], or the teacher's name.
+    name (str): NAME=FOLDER[:pooling], or the name of the teacher or of the plain encoder.
     RETURNS (tuple[str, SentenceModel]): Its name, and the encoder.
     """
     label, _, place = name.partition("=")
+    if label == PLAIN:
+        return label, MeanOfTokens()
     if not place and label != TEACHER:
-        raise SystemExit(f"{label}: give NAME=FOLDER, or {TEACHER}")
+        raise SystemExit(f"{label}: give NAME=FOLDER, {TEACHER} or {PLAIN}")
     folder, _, pooling = place.partition(":")
     model = load_sentence_model(folder, pooling=pooling or None) if place else load_minilm()
     return label, SentenceTransformerModel(without_normalize(model.model))

@@ -41,6 +41,7 @@ from .sentence_stage import Report, Row, Stage, pooled_model
 from .skip_beginning import begin_skip
 from .teacher_table import teacher_table
 from .vocabulary_transplant import transplant
+from .whitening_exports import without_normalize
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -58,7 +59,8 @@ class Distillation:
     settings (DistillationSettings): The recipe.
     ranks (Ranks): This process among its fellows.
     report (Optional[Report]): Takes lines of the log, in the first rank.
-    RAISES (ValueError): S862 for pairs that cannot be read, S800 for a teacher that cannot.
+    RAISES (ValueError): S862 for pairs that cannot be read, S800 for a teacher or a student that cannot, S871 for a
+        student of another width than the teacher.
     """
 
     def __init__(self, settings: DistillationSettings, ranks: Ranks, report: Report | None = None) -> None:
@@ -76,6 +78,16 @@ class Distillation:
         RAISES (RuntimeError): S740 when a loss is no number any more.
         """
         torch.manual_seed(self.settings.training.seed)
+        student = self._earlier_student() if self.settings.begin else self._new_student()
+        teacher, form = TeacherTable(self._table), self.settings.relation
+        student = self._stage("relation", lambda: student, lambda model: RelationLoss(model, teacher, form))
+        if self.ranks.is_first:
+            save_encoder(student, self.output / ENCODER)
+        self.ranks.wait()
+        return {"stages": {row["stage"]: row["held_out"] for row in self.rows}, "steps": _steps(self.settings.stages)}
+
+    def _new_student(self) -> SentenceTransformer:
+        """What all stages but the last make."""
         stages, teacher = self.settings.stages, TeacherTable(self._table)
         pieces = self._stage("pieces", self._pieces, lambda model: VectorLoss(PieceVectors(model), teacher))
         if stages.pieces.steps and self.ranks.is_first and not self._static.exists():
@@ -85,15 +97,15 @@ class Distillation:
         student = self._stage(
             "embedding", lambda: self._student(assistant), lambda model: EmbeddingLoss(model, assistant)
         )
-        student = self._stage(
-            "recurrence", lambda: student, lambda model: VectorLoss(model, AssistantVectors(assistant))
-        )
-        form = self.settings.relation
-        student = self._stage("relation", lambda: student, lambda model: RelationLoss(model, teacher, form))
-        if self.ranks.is_first:
-            save_encoder(student, self.output / ENCODER)
-        self.ranks.wait()
-        return {"stages": {row["stage"]: row["held_out"] for row in self.rows}, "steps": _steps(stages)}
+        return self._stage("recurrence", lambda: student, lambda model: VectorLoss(model, AssistantVectors(assistant)))
+
+    def _earlier_student(self) -> SentenceTransformer:
+        """The student to go on with, whose vectors are as wide as the teacher's."""
+        name = self.settings.begin
+        found = load_sentence_model(name, device=str(self.ranks.device), max_length=self.settings.training.max_length)
+        if found.width != self.teacher.width:
+            raise ValueError(Errors.S871.format(name=name, width=found.width, wanted=self.teacher.width))
+        return without_normalize(found.model)
 
     def _stage(
         self,

@@ -196,6 +196,7 @@ class DistillationSettings:
     stages (StageSettings): How long and how fast each stage learns.
     exponent (float): What one source has of one language, n pairs, is drawn in proportion to n ** exponent.
     relation (str): "mse" or "softmax", see `RelationLoss`.
+    begin (str): A student to go on with, by name or folder: then the last stage alone runs. Empty for a new one.
     """
 
     objective: Literal["distill"]
@@ -205,6 +206,7 @@ class DistillationSettings:
     stages: StageSettings
     exponent: float = 0.5
     relation: Literal["mse", "softmax"] = "mse"
+    begin: str = ""
     assistant: AssistantSettings = field(default_factory=AssistantSettings)
     student: StudentSettings = field(default_factory=StudentSettings)
     training: SentenceTrainingSettings = field(default_factory=SentenceTrainingSettings)

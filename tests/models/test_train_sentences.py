@@ -248,6 +248,28 @@ def test_a_student_with_a_skip_learns(tmp_path, pairs, teacher):
     assert load_sentence_model(tmp_path / "output" / "encoder").model[0].model.skip.weight.abs().sum() > 0
 
 
+def test_a_student_goes_on(distilled, tmp_path, pairs, teacher):
+    output, _, _ = distilled
+    earlier = load_sentence_model(output / "encoder")
+    english = [row[0] for row in sentences()]
+    settings = {"begin": str(output / "encoder"), "stages.relation": {"steps": 0}}
+    config = distillation(tmp_path, pairs, teacher, **settings)
+    train_encoder(config)
+    same = load_sentence_model(tmp_path / "output" / "encoder")
+    np.testing.assert_allclose(same.encode(english), earlier.encode(english), atol=2e-3)
+    result = train_encoder(config, ["--stages.relation.steps", "60", "--output", str(tmp_path / "longer")])
+    assert set(result["stages"]) == {"relation"}
+    wanted = unit_vectors(load_sentence_model(teacher).encode(english))
+    longer = load_sentence_model(tmp_path / "longer" / "encoder")
+    assert (longer.encode(english) * wanted).sum() > (earlier.encode(english) * wanted).sum()
+
+
+def test_S871_a_student_of_another_width_is_told(tmp_path, pairs, teacher):
+    other = make_modern_bert(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"S871.*32.*16"):
+        train_encoder(distillation(tmp_path, pairs, teacher, begin=str(other)))
+
+
 def test_mirror_spreads_vectors(tmp_path):
     words = product(["cat", "dog"], ["sat", "ran"], ["on", "in"], ["mat", "park"], ["", ".", " ,"])
     texts = [f"the {a} {b} {c} a {d}{e}" for a, b, c, d, e in words]
