@@ -59,14 +59,15 @@ class Distillation:
     settings (DistillationSettings): The recipe.
     ranks (Ranks): This process among its fellows.
     report (Optional[Report]): Takes lines of the log, in the first rank.
-    RAISES (ValueError): S862 for pairs that cannot be read, S800 for a teacher or a student that cannot, S871 for a
-        student of another width than the teacher.
+    RAISES (ValueError): S862 for pairs that cannot be read, S732 for weights of unknown sources, S800 for a
+        teacher or a student that cannot be read, S871 for a student of another width than the teacher.
     """
 
     def __init__(self, settings: DistillationSettings, ranks: Ranks, report: Report | None = None) -> None:
         self.settings, self.ranks, self.report = settings, ranks, report
         self.output = Path(settings.output)
         self.pairs = SentencePairs.load(Path(settings.pairs))
+        self.pairs.check_sources(settings.weights)
         self.teacher = load_sentence_model(settings.teacher, device=str(ranks.device))
         self.rows: list[Row] = []
 
@@ -138,7 +139,8 @@ class Distillation:
         """Rows of a stage, and how many pieces each has."""
         seed = np.random.SeedSequence([self.settings.training.seed, *name.encode()]).generate_state(1)[0]
         count = steps.steps * steps.batch_size
-        drawn = self.pairs.draw(count, exponent=self.settings.exponent, seed=int(seed))
+        own = self.settings
+        drawn = self.pairs.draw(count, exponent=own.exponent, seed=int(seed), weights=own.weights)
         chosen = self.pairs.train.select(drawn).select_columns(["english", "other"])
         return chosen.add_column("label", self._english[1][drawn]), self._lengths[drawn]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import Errors, first_line
+from .settings import require
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,16 +35,31 @@ class SentencePairs:
     held_out: Dataset
     tokenizer: PreTrainedTokenizerFast
 
-    def draw(self, count: int, *, exponent: float, seed: int) -> np.ndarray:
+    def draw(self, count: int, *, exponent: float, seed: int, weights: Mapping[str, float] | None = None) -> np.ndarray:
         """Rows to train on, see `draw_pairs`; a group is what one source has of one language.
 
         count (int): Rows to draw.
         exponent (float): 1 takes groups as they come, 0 all alike.
         seed (int): Of the order.
+        weights (Optional[Mapping[str, float]]): What the share of a source is multiplied by; 1 for others.
         RETURNS (np.ndarray): Rows of `train`, int64, shape (count,), in random order.
+        RAISES (ValueError): S732 for the weight of a source that is not among the pairs.
         """
+        sources = weights or {}
+        self.check_sources(sources)
         groups = np.char.add(np.char.add(self.train["source"], "/"), self.train["lang"])
-        return draw_pairs(groups, count, exponent=exponent, seed=seed)
+        by_group = {group: sources.get(group.partition("/")[0], 1.0) for group in np.unique(groups).tolist()}
+        return draw_pairs(groups, count, exponent=exponent, seed=seed, weights=by_group)
+
+    def check_sources(self, weights: Iterable[str]) -> None:
+        """Refuse weights of sources that are not among the pairs.
+
+        weights (Iterable[str]): Names of sources.
+        RAISES (ValueError): S732 for an unknown one.
+        """
+        known = sorted(set(self.train["source"]))
+        for source in weights:
+            require(source in known, "weights", source, "one of " + ", ".join(known))
 
     @classmethod
     def load(cls, folder: Path) -> SentencePairs:
@@ -79,20 +96,24 @@ class SentencePairs:
         return counts
 
 
-def draw_pairs(groups: np.ndarray, count: int, *, exponent: float, seed: int) -> np.ndarray:
+def draw_pairs(
+    groups: np.ndarray, count: int, *, exponent: float, seed: int, weights: Mapping[str, float] | None = None
+) -> np.ndarray:
     """Rows to train on, such that small groups are seen too.
 
-    Each group gives rows in proportion to n ** exponent, all of its rows before any a second time.
+    Each group gives rows in proportion to its weight times n ** exponent, all of its rows before any a second time.
 
     groups (np.ndarray): Name of each row's group, shape (n,).
     count (int): Rows to draw.
     exponent (float): 1 takes groups as they come, 0 all alike.
     seed (int): Of the order.
+    weights (Optional[Mapping[str, float]]): Weights by name of a group; 1 for others.
     RETURNS (np.ndarray): Rows, int64, shape (count,), in random order.
     """
     chance = np.random.default_rng(seed)
     names, sizes = np.unique(groups, return_counts=True)
-    shares = sizes**exponent / (sizes**exponent).sum()
+    shares = sizes**exponent * np.array([(weights or {}).get(name, 1.0) for name in names.tolist()])
+    shares /= shares.sum()
     wanted = np.floor(shares * count).astype(int)
     for i in np.argsort(wanted - shares * count)[: count - wanted.sum()]:
         wanted[i] += 1

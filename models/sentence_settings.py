@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -115,6 +116,7 @@ class ContrastiveSettings:
     pairs (str): Folder that `samarkand prepare-pairs` wrote.
     steps (StepSettings): How long and how fast.
     exponent (float): What one source has of one language, n pairs, is drawn in proportion to n ** exponent.
+    weights (dict[str, float]): What the share of a source, by its name, is multiplied by.
     temperature (float): Of the softmax over the batch.
     dims (list[int]): Widths that the first components alone shall serve (Matryoshka); empty for the whole alone.
     """
@@ -125,12 +127,13 @@ class ContrastiveSettings:
     pairs: str
     steps: StepSettings
     exponent: float = 0.5
+    weights: dict[str, float] = field(default_factory=dict)
     temperature: float = 0.05
     dims: list[int] = field(default_factory=list)
     training: SentenceTrainingSettings = field(default_factory=SentenceTrainingSettings)
 
     def __post_init__(self) -> None:
-        require(0 <= self.exponent <= 1, "exponent", self.exponent, "from 0 to 1")
+        _check_shares(self)
         require(self.temperature > 0, "temperature", self.temperature, "above 0")
 
 
@@ -195,6 +198,7 @@ class DistillationSettings:
     pairs (str): Folder that `samarkand prepare-pairs` wrote.
     stages (StageSettings): How long and how fast each stage learns.
     exponent (float): What one source has of one language, n pairs, is drawn in proportion to n ** exponent.
+    weights (dict[str, float]): What the share of a source, by its name, is multiplied by.
     relation (str): "mse" or "softmax", see `RelationLoss`.
     begin (str): A student to go on with, by name or folder: then the last stage alone runs. Empty for a new one.
     """
@@ -205,6 +209,7 @@ class DistillationSettings:
     pairs: str
     stages: StageSettings
     exponent: float = 0.5
+    weights: dict[str, float] = field(default_factory=dict)
     relation: Literal["mse", "softmax"] = "mse"
     begin: str = ""
     assistant: AssistantSettings = field(default_factory=AssistantSettings)
@@ -212,7 +217,13 @@ class DistillationSettings:
     training: SentenceTrainingSettings = field(default_factory=SentenceTrainingSettings)
 
     def __post_init__(self) -> None:
-        require(0 <= self.exponent <= 1, "exponent", self.exponent, "from 0 to 1")
+        _check_shares(self)
+
+
+def _check_shares(settings: ContrastiveSettings | DistillationSettings) -> None:
+    require(0 <= settings.exponent <= 1, "exponent", settings.exponent, "from 0 to 1")
+    for source, weight in settings.weights.items():
+        require(0 < weight < math.inf, f"weights.{source}", weight, "above 0")
 
 
 OBJECTIVES = {

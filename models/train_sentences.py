@@ -82,7 +82,7 @@ def _contrastive(settings: ContrastiveSettings, ranks: Ranks, report: Report | N
     pairs = SentencePairs.load(Path(settings.pairs))
     count = settings.steps.steps * settings.steps.batch_size
     seed = settings.training.seed
-    drawn = pairs.draw(count, exponent=settings.exponent, seed=seed)
+    drawn = pairs.draw(count, exponent=settings.exponent, seed=seed, weights=settings.weights)
     both = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
     loss = MultipleNegativesRankingLoss(model, scale=1 / settings.temperature, **both)
     data = pairs.train.select(drawn).select_columns(["english", "other"])

@@ -313,6 +313,10 @@ def test_a_small_source_of_a_large_language_is_seen_too(pairs):
     columns = {"english": ["a"] * 100, "other": ["b"] * 100, "lang": ["ar"] * 100, "source": sources}
     drawn = replace(found, train=Dataset.from_dict(columns)).draw(100, exponent=0.0, seed=0)
     assert (drawn >= 90).sum() == 50
+    heavy = replace(found, train=Dataset.from_dict(columns)).draw(100, exponent=0.0, seed=0, weights={"small": 3})
+    assert (heavy >= 90).sum() == 75
+    with pytest.raises(ValueError, match=r"S732.*weights.*smal.*large, small"):
+        replace(found, train=Dataset.from_dict(columns)).draw(100, exponent=0.0, seed=0, weights={"smal": 3})
 
 
 def test_the_teachers_table_goes_on_where_it_stopped(tmp_path, teacher, monkeypatch):
@@ -349,6 +353,8 @@ def test_bad_settings_are_told(tmp_path, pairs, teacher):
         (["--pairs", str(tmp_path)], "S862"),
         (["--teacher", str(tmp_path / "none")], "S800"),
         (["--assistant.encoder", str(tmp_path)], "S864"),
+        (["--weights.by_hand", "0"], "S732"),
+        (["--weights.nothing", "2"], "S732"),
         (["--student.layers", "9", "--stages.assistant.steps", "0"], "S861"),
     ):
         with pytest.raises(ValueError, match=code):
