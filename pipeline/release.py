@@ -1,7 +1,7 @@
 """From a trained pipeline to one that is passed on: its card's facts, no training paths, no words of the training text.
 
 python -m samarkand.pipeline.release training/sentence_student/encoder models/packages/xx_sentence_sm
-python -m samarkand.pipeline.release training/xx_samarkand_sm/model-best models/packages/xx_samarkand_sm [ENCODER]
+python -m samarkand.pipeline.release training/xx_samarkand_sm/model-best models/packages/xx_samarkand_sm [ENCODER [KB]]
 """
 
 from __future__ import annotations
@@ -23,22 +23,33 @@ META = {
 }
 
 
-def release(trained: Path, output: Path, version: str, sentence_encoder: str | None = None) -> None:
+def release(
+    trained: Path,
+    output: Path,
+    version: str,
+    sentence_encoder: str | None = None,
+    knowledge_base: str | Path | None = None,
+) -> None:
     """Write a pipeline for passing on; a model card in the output folder stays.
 
     trained (Path): The trained pipeline.
     output (Path): The folder to write; a pipeline that is there is replaced.
     version (str): Version of the pipeline.
     sentence_encoder (Optional[str]): Bundled sentence encoder to add, disabled.
+    knowledge_base (Optional[str | Path]): File of a knowledge base that a linker without training is to have; it is
+        added, disabled.
     """
     nlp = spacy.load(trained)
     nlp.meta.update(META, version=version)
+    # What is added takes time, and so waits until it is enabled.
     if sentence_encoder is not None:
         # By its name: the weights are in the package already.
         model = {"@architectures": "samarkand.SentenceTransformer.v1", "name": sentence_encoder}
         nlp.add_pipe("sentence_encoder", config={"model": model})
-        # It costs as much as all else: who wants vectors enables it.
         nlp.disable_pipe("sentence_encoder")
+    if knowledge_base is not None:
+        nlp.add_pipe("m3_linker").set_knowledge_base(knowledge_base)
+        nlp.disable_pipe("m3_linker")
     for name in nlp.config["paths"]:
         nlp.config["paths"][name] = None
     with _card_kept(output):
@@ -75,4 +86,4 @@ if __name__ == "__main__":
     if (source / "modules.json").is_file():
         release_encoder(source, target)
     else:
-        release(source, target, __version__, *sys.argv[3:4])
+        release(source, target, __version__, *sys.argv[3:5])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import spacy
 import srsly
+from samarkand.models.knowledge_base import Entity, build_knowledge_base
 from samarkand.models.sentence_model import load_sentence_model
 from samarkand.pipeline.release import release, release_encoder
 from samarkand.pipeline.sentence_models import load_encoder
@@ -41,6 +42,20 @@ def test_a_sentence_encoder_goes_with_it_and_waits_to_be_enabled(tmp_path):
     nlp.enable_pipe("sentence_encoder")
     vector = nlp("the cat").vector
     np.testing.assert_allclose(load_encoder(tmp_path / "released").encode(["the cat"])[0], vector, atol=1e-6)
+
+
+def test_a_linker_goes_with_it_and_has_its_knowledge_base(tmp_path):
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "LOC", "pattern": "Cairo"}])
+    nlp.to_disk(tmp_path / "trained")
+    build_knowledge_base(tmp_path / "own.kb", [Entity(id="Q85", type="LOC", names={"en": "Cairo"})]).close()
+    release(tmp_path / "trained", tmp_path / "released", "1.0", knowledge_base=tmp_path / "own.kb")
+    (tmp_path / "own.kb").unlink()
+    assert str(tmp_path) not in (tmp_path / "released" / "config.cfg").read_text()
+    nlp = spacy.load(tmp_path / "released")
+    assert [ent.kb_id_ for ent in nlp("In Cairo").ents] == [""]
+    nlp.enable_pipe("m3_linker")
+    assert [ent.kb_id_ for ent in nlp("In Cairo").ents] == ["Q85"]
 
 
 def test_an_encoder_is_released_with_its_card(tmp_path):
