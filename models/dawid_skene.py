@@ -24,6 +24,8 @@ __all__ = ["DawidSkene", "make_dawid_skene"]
 START = 0.7
 BOUNDS = (0.05, 0.95)
 LEAST_SILENCE = 1e-9
+# Documents' worth of trust in the start, however few documents there are.
+LEAST_TRUST = 1.0
 
 
 class DawidSkene:
@@ -35,7 +37,8 @@ class DawidSkene:
     correlated (bool): Count functions less that agree more than their accuracies explain.
     iterations (int): Most rounds of EM.
     tolerance (float): Gain in log-likelihood, a document, below which EM ends.
-    smoothing (float): Documents' worth of trust in the start, for each function and class.
+    smoothing (float): Trust in the start, for each function and class, as a share of the documents. With little of it
+        EM can settle on something else than the classes that functions have in common.
     class_balance (Optional[Sequence[float]]): Shares of the classes, when they are known: worth much where functions
         vote for one class each, or a class is rare. None learns them.
     RAISES (ValueError): S1122 for a setting out of range.
@@ -51,7 +54,7 @@ class DawidSkene:
         correlated: bool = False,
         iterations: int = 100,
         tolerance: float = 1e-6,
-        smoothing: float = 10.0,
+        smoothing: float = 0.03,
         class_balance: Sequence[float] | None = None,
     ) -> None:
         balance = None if class_balance is None else np.asarray(class_balance, dtype=float)
@@ -163,7 +166,8 @@ class DawidSkene:
             # Half a vote and half a silence more: what has not been seen yet stays possible.
             coverage = (((votes != ABSTAIN).sum(axis=0) + 0.5) / (len(votes) + 1))[self.fired, None, None]
             self.theta[self.fired] *= np.concatenate([np.repeat(coverage, n_classes, axis=2), 1 - coverage], axis=2)
-        self._prior = self.smoothing * self.theta
+        self._trust = max(self.smoothing * len(votes), LEAST_TRUST)
+        self._prior = self._trust * self.theta
 
     def _run(self, rows: np.ndarray, known: np.ndarray, counts: np.ndarray) -> None:
         self.log_likelihoods: list[float] = []
@@ -188,13 +192,13 @@ class DawidSkene:
     def _maximize(self, shares: np.ndarray, is_vote: list[np.ndarray]) -> None:
         """Parameters that fit best to documents shared out among classes. (P, C)"""
         if self.known_balance is None:
-            totals = shares.sum(axis=0) + self.smoothing / shares.shape[1]
+            totals = shares.sum(axis=0) + self._trust / shares.shape[1]
             self.class_balance = totals / totals.sum()
         counts = np.stack([at.T.astype(float) @ shares for at in is_vote], axis=2)[self.fired]
         if self.by_class:
             found = counts + self._prior[self.fired]
             theta = found / found.sum(axis=2, keepdims=True)
-            self.theta[self.fired] = _ordered(theta, shares.sum(axis=0) + self.smoothing)
+            self.theta[self.fired] = _ordered(theta, shares.sum(axis=0) + self._trust)
         elif shares.shape[1] > 1:
             right = np.trace(counts, axis1=1, axis2=2) / counts[:, :, :-1].sum(axis=(1, 2))
             right = np.clip(right, *BOUNDS)[:, None, None]
@@ -210,7 +214,7 @@ class DawidSkene:
 
     def _log_prior(self) -> float:
         """What smoothing adds to the objective of EM."""
-        log_prior = self.smoothing * np.log(self.class_balance).mean()
+        log_prior = self._trust * np.log(self.class_balance).mean()
         if self.by_class:
             prior, theta, weights = self._prior[self.fired], self.theta[self.fired], self.weights[self.fired]
             log_prior += (weights[:, None, None] * prior * np.log(theta)).sum()
@@ -252,7 +256,7 @@ def make_dawid_skene(
     correlated: bool = False,
     iterations: int = 100,
     tolerance: float = 1e-6,
-    smoothing: float = 10.0,
+    smoothing: float = 0.03,
     class_balance: Sequence[float] | None = None,
 ) -> DawidSkene:
     """Make a `DawidSkene`.

@@ -128,13 +128,36 @@ def test_one_function_alone_is_believed(model, column):
     assert (labels[column != ABSTAIN] == column[column != ABSTAIN]).all()
 
 
+def test_the_same_documents_twice_change_nothing():
+    _, votes = draw(3, 300, [0.7, 0.3], [even(a, 0.4, 2) for a in (0.8, 0.7, 0.75, 0.6)])
+    once, twice = (DawidSkene().fit(rows, 2).predict_proba(votes) for rows in (votes, np.concatenate([votes, votes])))
+    np.testing.assert_allclose(twice, once, atol=0.01)
+
+
+def test_trust_in_the_start_keeps_to_the_classes():
+    """Regression: where functions vote rarely and some texts have more of all votes, EM split the texts by that."""
+    rng = np.random.default_rng(1)
+    gold = (rng.random(4000) < 0.3).astype(int)
+    talkative = np.where(rng.random(4000) < 0.4, 2.0, 0.4)
+    votes = np.full((4000, 12), ABSTAIN)
+    for at in range(12):
+        votes[rng.random(4000) < np.where(gold == at % 2, 0.12, 0.03) * talkative, at] = at % 2
+    voted = (votes != ABSTAIN).any(axis=1)
+    trusting, doubting = (
+        (model.fit(votes, 2).predict_proba(votes)[voted].argmax(axis=1) == gold[voted]).mean()
+        for model in (DawidSkene(), DawidSkene(smoothing=0.0025))
+    )
+    assert trusting > 0.8
+    assert doubting < 0.7
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_em_is_the_slow_reference(n_classes):
     balance = [0.5, 0.3, 0.2][:n_classes]
     balance = [share / sum(balance) for share in balance]
     # Good functions and enough documents, so that no vote is likelier where it is wrong.
     _, votes = draw(0, 200, balance, [even(a, 0.8, n_classes) for a in (0.9, 0.85, 0.8)])
-    model = DawidSkene(iterations=12, tolerance=0, smoothing=2.0)
+    model = DawidSkene(iterations=12, tolerance=0, smoothing=2.0 / len(votes))
     model.fit(votes, n_classes)
     # Each round ends with new parameters, which the reference uses in one more round of shares.
     expected = slow_em(votes.tolist(), n_classes, 2.0, 13)
@@ -310,6 +333,6 @@ def test_agrees_with_crowd_kit():
         columns=["task", "worker", "label"],
     )
     peer = aggregation.DawidSkene(n_iter=25, tol=1e-9).fit_predict_proba(table).sort_index()[[0, 1, 2]].to_numpy()
-    ours = DawidSkene(smoothing=0.01, iterations=200, tolerance=0).fit(votes, 3).predict_proba(votes)
+    ours = DawidSkene(smoothing=0.01 / len(votes), iterations=200, tolerance=0).fit(votes, 3).predict_proba(votes)
     assert (ours.argmax(axis=1) == peer.argmax(axis=1)).mean() > 0.99
     assert np.abs(ours - peer).mean() < 0.01
