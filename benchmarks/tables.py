@@ -202,6 +202,7 @@ def _scores(rows: list[Row], *, means: bool | None = None) -> list[Row]:
 NER = "exact-match micro F over character spans, mean of (seeds)."
 SPEED = ("speed ratio", "speed", "speed, first pass", "speed, own tokens")
 MEMORY = ("RSS loaded", "RSS start", "RSS middle", "RSS end", "RSS growth", "vocabulary", "speed")
+WEAK = ("accuracy", "macro F", "precision at recall 80%", "precision at recall 90%", "precision at recall 95%")
 TABLES = {
     "ner": Table("ner", f"Test split, {NER}", partial(_peers, metric="ents_f"), _dataset, _system, compare=True),
     "ner-unseen": Table(
@@ -379,6 +380,34 @@ TABLES = {
     ),
     "unseen-script": Table(
         "unseen_script", "Macro F or micro F, mean of (seeds).", _scores, _dataset, _variant, compare=True
+    ),
+    "weak-labels": Table(
+        "weak_supervision",
+        "How often labels made of votes are right, on training texts with votes; and the share of texts with votes.",
+        partial(_by_metrics, metrics=("label accuracy", "coverage")),
+        _system,
+        _dataset_metric,
+    ),
+    "weak-supervision": Table(
+        "weak_supervision",
+        "Classifiers on the test split, mean over seeds.",
+        partial(_by_metrics, metrics=WEAK),
+        _system,
+        _dataset_metric,
+    ),
+    "annotation": Table(
+        "annotation",
+        "Documents a second, planning and merging in it.",
+        partial(_by_metrics, metrics=("speed", "speed over 1 worker", "speed over nlp.pipe", "time for crash safety")),
+        _system,
+        _metric,
+    ),
+    "annotation-kills": Table(
+        "annotation",
+        "Runs that are killed again and again, each gone on with to its end.",
+        partial(_by_metrics, metrics=("kills", "runs", "lost", "doubled", "other bytes")),
+        _dataset,
+        _metric,
     ),
     "encoder-choice": Table(
         "encoder_choice",

@@ -40,6 +40,7 @@ QUICK = {
     "kb_fuzz": [[]],
     "transfer": [[]],
     "unseen_script": [["--system", "plain", "adapted, transliterated"]],
+    "weak_supervision": [[]],
     "linking": [["--system", "prior", "m3-no-history", "m3-told", "bi", "spacy"]],
 }
 
@@ -141,6 +142,40 @@ def test_killed_runs_of_annotate_lose_and_double_nothing(results):
     one, two = (values[f"samarkand annotate, {name}", "speed"] for name in ("1 worker", "2 workers"))
     ratio = values["samarkand annotate, 2 workers", "speed over 1 worker"]
     assert ratio == pytest.approx(two / one, rel=1e-2)
+
+
+def test_crash_safety_is_timed_against_the_same_work(results):
+    values = _values(_rows(results, "annotation"))
+    ours, unsafe = "samarkand annotate, in the same process", "same batches, written as they come"
+    overhead = values[ours, "time for crash safety"]
+    assert overhead == pytest.approx(100 * (values[unsafe, "speed"] / values[ours, "speed"] - 1), abs=0.1)
+    assert ("spacy nlp.pipe, n_process 2", "speed") in values
+
+
+def test_unsafe_annotation_writes_what_annotate_writes(tmp_path):
+    speed = _script("annotation_speed")
+    corpus = _script("memory").write_perturbed(
+        ["Ada met Grace in Cairo.", "قطة", "猫在睡觉。"], tmp_path / "c.jsonl", 23
+    )
+    nlp = samarkand.blank("xx")
+    speed.written_unsafely(nlp, corpus, tmp_path / "unsafe.jsonl", 10)
+    speed.annotate(corpus, tmp_path / "out", model=nlp, shard_size=10)
+    assert (tmp_path / "unsafe.jsonl").read_bytes() == (tmp_path / "out" / "c.jsonl").read_bytes()
+
+
+def test_classifiers_learn_from_rules(results):
+    values = _values(_rows(results, "weak_supervision"))
+    assert values["rules", "coverage"] == 100
+    assert values["Dawid-Skene", "label accuracy"] >= values["majority vote", "label accuracy"] > 90
+    assert values["samarkand/transfer_textcat, Dawid-Skene, curriculum", "accuracy"] > 80
+
+
+def test_rules_of_weak_supervision_are_at_most_twenty():
+    weak = _script("weak_supervision")
+    for path in weak.RULES.glob("*.tsv"):
+        functions = weak.read_functions(path)
+        assert 10 <= len(functions) <= 20
+        assert len(functions) == len(path.read_text(encoding="utf-8").splitlines())
 
 
 def test_hostile_records_are_accounted_for(results):
@@ -267,6 +302,7 @@ MEASURED = ["ner", "ner-unseen", "speed", "speed-parts", "memory", "offsets", "e
 MEASURED += ["convergence", "recompute", "stages", "pretraining", "pretraining-ner"]
 MEASURED += ["whitening", "whitening-fit", "whitening-search", "sentence-encoders", "retrieval", "kills"]
 MEASURED += ["knowledge-base", "kb-fuzz", "transfer", "transfer-languages", "transfer-alignment", "unseen-script"]
+MEASURED += ["weak-labels", "weak-supervision", "annotation", "annotation-kills"]
 
 
 @pytest.mark.parametrize("name", MEASURED)
