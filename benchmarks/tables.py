@@ -165,6 +165,11 @@ def _system_dataset(row: Row) -> str:
     return f"{row['dataset']}: {row['system']}"
 
 
+def _of_sets(rows: list[Row], *, metric: str) -> list[Row]:
+    """All systems and their variants on one metric."""
+    return _ours_first({**row, "note": ""} for row in rows if row["metric"] == metric)
+
+
 def _encoder_means(rows: list[Row]) -> list[Row]:
     """Of each encoder: its similarity by family of sets, and how often it finds translations, as means of a family."""
     groups: dict[tuple[str, str], list[Row]] = {}
@@ -353,6 +358,21 @@ TABLES = {
         partial(_by_metrics, metrics=("tried", "entities", "rejected", "failures")),
         _dataset,
         lambda row: row["metric"],
+    ),
+    "linking": Table(
+        "linking",
+        "Micro F1 of links and NIL, mentions given, mean of (seeds).",
+        partial(_of_sets, metric="micro_f1"),
+        _dataset,
+        _system,
+        compare=True,
+    ),
+    "linking-recall": Table(
+        "linking",
+        "Of mentions whose entity the knowledge base holds, the share with it among the first k candidates.",
+        partial(_by_metrics, metrics=("recall@1", "recall@10", "recall@30")),
+        _dataset,
+        _metric,
     ),
     "transfer": Table(
         "transfer",

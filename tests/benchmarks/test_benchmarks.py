@@ -302,7 +302,7 @@ MEASURED = ["ner", "ner-unseen", "speed", "speed-parts", "memory", "offsets", "e
 MEASURED += ["convergence", "recompute", "stages", "pretraining", "pretraining-ner"]
 MEASURED += ["whitening", "whitening-fit", "whitening-search", "sentence-encoders", "retrieval", "kills"]
 MEASURED += ["knowledge-base", "kb-fuzz", "transfer", "transfer-languages", "transfer-alignment", "unseen-script"]
-MEASURED += ["weak-labels", "weak-supervision", "annotation", "annotation-kills"]
+MEASURED += ["weak-labels", "weak-supervision", "annotation", "annotation-kills", "linking", "linking-recall"]
 
 
 @pytest.mark.parametrize("name", MEASURED)
