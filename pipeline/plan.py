@@ -14,13 +14,13 @@ from typing import Any
 from ..errors import Errors
 from .identity import changed, differences, identify
 from .readers import read_lazily
-from .records import ReadOptions, Record
+from .records import Place, ReadOptions, Record
 from .run_options import RunOptions
 from .sources import Source, UsageError
 from .state import read_json, write_json
 from .writers import FORMATS, column_types
 
-FORMAT = 1
+FORMAT = 2
 # About the bytes of text that close a shard before it has its number of records.
 SHARD_BYTES = 16 * 2**20
 # Records that the types of columns are guessed from, where the input does not declare them.
@@ -39,6 +39,7 @@ class Shard:
     columns (Optional[dict[str, str]]): Types of the other fields by name, where they were guessed.
     start (int): First record, from 0.
     stop (int): The one after the last.
+    place (Optional[Place]): Where the first record begins, in files that can be read from there.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Shard:
     columns: dict[str, str] | None
     start: int
     stop: int
+    place: Place | None
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Unit:
     identity (dict): What `identify` said of the input.
     columns (Optional[dict[str, str]]): Types of the other fields by name, where they were guessed.
     bounds (list[int]): Where the shards begin, and the number of records at the end.
+    places (list[Optional[Place]]): Where in the file the first record of each shard begins.
     """
 
     source: Source
@@ -69,13 +72,14 @@ class Unit:
     identity: dict[str, Any]
     columns: dict[str, str] | None
     bounds: list[int]
+    places: list[Place | None]
 
     def shards(self, number: int) -> Iterator[Shard]:
         """YIELDS (Shard): Its shards, given its number in the plan."""
         stamp = (self.identity["bytes"], self.identity["modified"])
-        for start, stop in zip(self.bounds, self.bounds[1:]):
+        for start, stop, place in zip(self.bounds, self.bounds[1:], self.places):
             id = f"{number:05}.{start}-{stop}"
-            yield Shard(id, number, self.source, self.shown, stamp, self.columns, start, stop)
+            yield Shard(id, number, self.source, self.shown, stamp, self.columns, start, stop, place)
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,7 @@ class Plan:
         try:
             if saved is None or saved["format"] != FORMAT:
                 raise KeyError("format")
-            units = [Unit(**{**unit, "source": Source(**unit["source"])}) for unit in saved["units"]]
-            return cls(saved["about"], units)
+            return cls(saved["about"], [_unit(unit) for unit in saved["units"]])
         except (KeyError, TypeError) as error:
             raise UsageError(Errors.S545.format(path=path)) from error
 
@@ -153,8 +156,8 @@ def make_plan(sources: list[tuple[Source, str]], targets: list[str], options: Ru
         if left == 0:
             break
         identity = identity_of(source)
-        bounds = _cut(source, options, left)
-        units.append(Unit(source, shown, target, identity, _guess(source, options, bounds[-1]), bounds))
+        bounds, places = _cut(source, options, left)
+        units.append(Unit(source, shown, target, identity, _guess(source, options, bounds[-1]), bounds, places))
         left = None if left is None else left - bounds[-1]
     return Plan(about, units)
 
@@ -207,15 +210,23 @@ def identity_of(source: Source) -> dict[str, Any]:
         raise OSError(Errors.S512.format(path=source, reason=error.strerror or error)) from error
 
 
-def _cut(source: Source, options: RunOptions, limit: int | None) -> list[int]:
-    bounds, size, count = [0], 0, 0
+def _unit(saved: dict[str, Any]) -> Unit:
+    places = [place and Place(*place) for place in saved["places"]]
+    return Unit(**{**saved, "source": Source(**saved["source"]), "places": places})
+
+
+def _cut(source: Source, options: RunOptions, limit: int | None) -> tuple[list[int], list[Place | None]]:
+    """Bounds and places of the shards."""
+    bounds, places, size, count = [0], [], 0, 0
     for unread in islice(read_lazily(source, options.reading), limit):
+        if count == bounds[-1]:
+            places.append(unread.place)
         count += 1
         size += unread.size
         if count - bounds[-1] >= options.shard_size or size >= SHARD_BYTES:
             bounds.append(count)
             size = 0
-    return bounds if count == bounds[-1] else [*bounds, count]
+    return (bounds if count == bounds[-1] else [*bounds, count]), places
 
 
 def _guess(source: Source, options: RunOptions, count: int) -> dict[str, str] | None:

@@ -18,7 +18,7 @@ from ..compression import damage_errors, open_compressed
 from ..corpora.strict_parsing import SURROGATE, decode_line, parse_json, table_reader, table_rows
 from ..errors import Errors
 from .binary_readers import read_dataset, read_docbin, read_parquet, read_schema
-from .records import ReadOptions, Record, Rejected, Unread, field_record, kept_name, reject
+from .records import Place, ReadOptions, Record, Rejected, Unread, field_record, kept_name, reject
 from .sources import STDIN, Source, UsageError
 
 if TYPE_CHECKING:
@@ -37,17 +37,18 @@ def read_source(source: Source, options: ReadOptions) -> Iterator[Record | Rejec
         yield unread.make()
 
 
-def read_lazily(source: Source, options: ReadOptions) -> Iterator[Unread]:
+def read_lazily(source: Source, options: ReadOptions, place: Place | None = None) -> Iterator[Unread]:
     """Stream a source without a look into its records, so that some can be counted or passed over at little cost.
 
     source (Source): Where to read.
     options (ReadOptions): How to find the texts.
+    place (Optional[Place]): Where to begin, as an item of the same source had it; None for the beginning.
     YIELDS (Unread): What makes each item of `read_source`.
     RAISES (OSError): S512 when the source cannot be opened or its device fails.
     """
-    position = 0
+    position = place.lines if place else 0
     try:
-        for unread in READERS[source.kind](source, options):
+        for unread in LINES[source.kind](source, options, place) if place else READERS[source.kind](source, options):
             position = unread.position
             yield unread
     except _unreadable() as error:
@@ -106,15 +107,29 @@ def _open(source: Source) -> AbstractContextManager[IO[bytes]]:
     return open_compressed(source.path, source.compression)
 
 
-def _read_txt(source: Source, options: ReadOptions) -> Iterator[Unread]:
+def _lines(source: Source, begin: Place | None) -> Iterator[tuple[int, bytes, Place | None]]:
+    """Number, bytes and place of each line that is not blank."""
+    is_plain = not source.compression and source.path != STDIN
+    number, offset = begin or (0, 0)
     with _open(source) as stream:
-        if options.txt_unit == "file":
-            content = stream.read()
-            yield Unread(1, len(content), partial(_text_record, 1, content))
-            return
-        for position, line in enumerate(stream, 1):
+        if offset:
+            stream.seek(offset)
+        for line in stream:
+            place = Place(number, offset) if is_plain else None
+            number += 1
+            offset += len(line)
             if line.strip():
-                yield Unread(position, len(line), partial(_text_record, position, line.rstrip(b"\r\n")))
+                yield number, line, place
+
+
+def _read_txt(source: Source, options: ReadOptions, begin: Place | None = None) -> Iterator[Unread]:
+    if options.txt_unit == "file":
+        with _open(source) as stream:
+            content = stream.read()
+        yield Unread(1, len(content), partial(_text_record, 1, content))
+        return
+    for position, line, place in _lines(source, begin):
+        yield Unread(position, len(line), partial(_text_record, position, line.rstrip(b"\r\n")), place)
 
 
 def _text_record(position: int, raw: bytes) -> Record | Rejected:
@@ -124,12 +139,10 @@ def _text_record(position: int, raw: bytes) -> Record | Rejected:
         return _reject_bytes(position, raw, error)
 
 
-def _read_jsonl(source: Source, options: ReadOptions) -> Iterator[Unread]:
-    with _open(source) as stream:
-        for position, line in enumerate(stream, 1):
-            if line.strip():
-                make = partial(_json_record, position, line.rstrip(b"\r\n"), options.text_field)
-                yield Unread(position, len(line), make)
+def _read_jsonl(source: Source, options: ReadOptions, begin: Place | None = None) -> Iterator[Unread]:
+    for position, line, place in _lines(source, begin):
+        make = partial(_json_record, position, line.rstrip(b"\r\n"), options.text_field)
+        yield Unread(position, len(line), make, place)
 
 
 def _json_record(position: int, raw: bytes, text_field: str) -> Record | Rejected:
@@ -212,9 +225,10 @@ def _reason(error: Exception) -> str:
     return text.strip().split("\n")[0] or type(error).__name__
 
 
+# Those that can begin at a place.
+LINES = {"txt": _read_txt, "jsonl": _read_jsonl}
 READERS = {
-    "txt": _read_txt,
-    "jsonl": _read_jsonl,
+    **LINES,
     "csv": _read_table,
     "tsv": _read_table,
     "parquet": read_parquet,

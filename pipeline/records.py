@@ -57,17 +57,30 @@ class Rejected:
     raw: Any = None
 
 
+class Place(NamedTuple):
+    """Where in a file of lines that is not compressed a line begins.
+
+    lines (int): Lines before it.
+    offset (int): Bytes before it.
+    """
+
+    lines: int
+    offset: int
+
+
 class Unread(NamedTuple):
     """An item of the input that nobody has looked into.
 
     position (int): Line or row in its source, from 1.
     size (int): About its bytes; 0 when that is not known.
     make (Callable): Makes the record, or says why there is none.
+    place (Optional[Place]): Where it begins; None where reading cannot begin in the middle.
     """
 
     position: int
     size: int
     make: Callable[[], Record | Rejected]
+    place: Place | None = None
 
 
 def reject(position: int, code: str, raw: Any = None, **values: Any) -> Rejected:

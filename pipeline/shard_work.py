@@ -20,7 +20,7 @@ from .parts import open_part
 from .plan import Shard
 from .quarantine import quarantine_line
 from .readers import arrow_schema, read_lazily
-from .records import ReadOptions, Record, Rejected, Unread, reject
+from .records import Place, ReadOptions, Record, Rejected, Unread, reject
 from .sources import Source
 from .state import RunState, write_json
 from .writers import FORMATS, make_encoder
@@ -104,7 +104,7 @@ class ShardAnnotator:
     def _read(self, shard: Shard) -> list[Record | Rejected]:
         """The records; none is lost when the input is changed in between."""
         self._check_input(shard)
-        items = self._cursor.read(shard.source, shard.start, shard.stop)
+        items = self._cursor.read(shard.source, shard.start, shard.stop, shard.place)
         if len(items) != shard.stop - shard.start:
             raise OSError(Errors.S543.format(path=shard.shown))
         self._check_input(shard)
@@ -180,7 +180,7 @@ class ShardAnnotator:
 
 
 class Cursor:
-    """Reads ranges of records. One that begins where an earlier one of the same source ended costs no way there.
+    """Reads ranges of records. One that begins at a known place, or where the one before ended, costs no way there.
 
     options (ReadOptions): How to find the texts.
     """
@@ -191,17 +191,19 @@ class Cursor:
         self._stream: Iterator[Unread] = iter(())
         self._at = 0
 
-    def read(self, source: Source, start: int, stop: int) -> list[Record | Rejected]:
+    def read(self, source: Source, start: int, stop: int, place: Place | None = None) -> list[Record | Rejected]:
         """Read some records.
 
         source (Source): Where to read.
         start (int): First record, from 0.
         stop (int): The one after the last.
+        place (Optional[Place]): Where the first record begins, if that is known.
         RETURNS (list[Record | Rejected]): The records; fewer when the source ends before.
         RAISES (OSError): S512 when the source cannot be read.
         """
-        if source != self._source or start < self._at:
-            self._source, self._stream, self._at = source, read_lazily(source, self._options), 0
+        if source != self._source or start < self._at or (place and start > self._at):
+            self._source, self._stream = source, read_lazily(source, self._options, place)
+            self._at = start if place else 0
         for _ in islice(self._stream, start - self._at):
             pass
         items = [unread.make() for unread in islice(self._stream, stop - start)]

@@ -365,7 +365,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
         made = number
         return Record(number, f"word{number}")
 
-    def endless(source: object, options: object) -> Iterator[Unread]:
+    def endless(source: object, options: object, place: object = None) -> Iterator[Unread]:
         return (Unread(number, 0, partial(record, number)) for number in range(1, count + 1))
 
     class Sink:

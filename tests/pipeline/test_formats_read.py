@@ -18,8 +18,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samarkand.errors import SamarkandWarning
-from samarkand.pipeline.readers import arrow_schema, check_source, read_source
+from samarkand.pipeline import readers
+from samarkand.pipeline.readers import arrow_schema, check_source, read_lazily, read_source
 from samarkand.pipeline.records import ReadOptions, Record, Rejected
+from samarkand.pipeline.shard_work import Cursor
 from samarkand.pipeline.sources import UsageError, find_sources, output_names
 from spacy.tokens import DocBin
 
@@ -97,6 +99,53 @@ def test_txt_lines_end_at_line_feeds_only(tmp_path):
         (1, "one\u2028still one"),
         (4, "four\x0bfour\u0085"),
     ]
+
+
+LINES = st.lists(
+    st.sampled_from(["", "  ", "قطة", '{"text": "猫"}', "{broken", "a\r", "\ufeffb", "\udcff"]), max_size=12
+)
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl"])
+@given(lines=LINES, ends=st.booleans(), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_reading_begins_at_any_place(tmp_path_factory, kind, lines, ends, data):
+    path = tmp_path_factory.getbasetemp() / f"places.{kind}"
+    path.write_bytes(("\n".join(lines) + "\n" * ends).encode("utf-8", "surrogateescape"))
+    (source,) = find_sources([path])
+    whole = list(read_source(source, ReadOptions()))
+    places = [unread.place for unread in read_lazily(source, ReadOptions())]
+    ranges = data.draw(st.lists(st.tuples(*2 * [st.integers(0, len(whole))]).map(sorted), max_size=4))
+    cursor = Cursor(ReadOptions())
+    for start, stop in ranges:
+        place = places[start] if start < len(places) else None
+        assert cursor.read(source, start, stop, place) == whole[start:stop]
+
+
+def test_what_is_before_a_place_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "large.jsonl"
+    path.write_bytes(b"".join(b'{"text": "%07d"}\n' % number for number in range(50_000)))
+    (source,) = find_sources([path])
+    *_, last = read_lazily(source, ReadOptions())
+    read = []
+
+    class Counting(io.FileIO):
+        def readinto(self, buffer):
+            read.append(count := super().readinto(buffer))
+            return count
+
+    monkeypatch.setattr(readers, "open_compressed", lambda path, _: io.BufferedReader(Counting(path)))
+    (record,) = Cursor(ReadOptions()).read(source, 49_999, 50_000, last.place)
+    assert (record.position, record.text) == (50_000, "0049999")
+    assert sum(read) < 1000
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl"])
+def test_compressed_files_have_no_places(tmp_path, kind):
+    path = tmp_path / f"a.{kind}.gz"
+    path.write_bytes(gzip.compress(b'{"text": "a"}\n'))
+    (source,) = find_sources([path])
+    assert [unread.place for unread in read_lazily(source, ReadOptions())] == [None]
 
 
 def test_txt_file_unit(tmp_path):
