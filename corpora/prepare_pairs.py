@@ -28,7 +28,7 @@ from .training_pairs import TRAINING_SOURCES, TrainingPair, training_pairs
 
 # Keys of the same file that belong to `samarkand train-encoder`.
 TRAINING = ("objective", "output", "teacher", "stages", "exponent", "relation", "assistant", "student", "training")
-TRAINING += ("encoder", "steps", "temperature", "dims")
+TRAINING += ("encoder", "steps", "temperature", "dims", "weights", "begin")
 REPORT = "preparation.json"
 ENGLISH, ITSELF = "en", "english text"
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import lzma
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from samarkand.corpora.prepare_pairs import describe, prepare_pairs
+from samarkand.corpora.prepare_pairs import TRAINING, PairSettings, describe, prepare_pairs
 from samarkand.models.sentence_pairs import SentencePairs
+from samarkand.models.sentence_settings import OBJECTIVES, PREPARATION
 
 SUBJECTS = ["The cat", "The dog", "A bird", "My horse", "Her cow"]
 PLACES = ["in the park", "at home", "by the river", "on the road", "under the tree"]
@@ -94,3 +96,11 @@ def test_refusals(corpora):
     prepare_pairs(config(corpora))
     with pytest.raises(ValueError, match="S217"):
         prepare_pairs(config(corpora))
+
+
+@pytest.mark.parametrize("objective", ["contrastive", "distill"])
+def test_one_file_serves_preparing_and_training(objective):
+    """Regression: a recipe with new settings of the training was refused."""
+    own = {setting.name for setting in fields(PairSettings)}
+    assert {setting.name for setting in fields(OBJECTIVES[objective])} <= own | set(TRAINING)
+    assert own - {"pairs"} == set(PREPARATION)
