@@ -331,6 +331,14 @@ TABLES = {
         _system,
         _dataset_metric,
     ),
+    "distillation-stages": Table(
+        "distillation_stages",
+        "Similarity (Spearman x 100) and translations found (accuracy) of students that learnt little, one stage left "
+        "out of each.",
+        lambda rows: [{**row, "note": ""} for row in rows],
+        _dataset,
+        _system,
+    ),
     "retrieval": Table(
         "retrieval",
         "The ten nearest of as many vectors as are named, against exact search; queries all at once, or one by one.",

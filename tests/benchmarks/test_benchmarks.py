@@ -34,6 +34,7 @@ QUICK = {
     "pretraining": [[]],
     "convergence": [["--optimizer", "torch/AdamW", "samarkand/Adapprox"]],
     "sentence_encoders": [[]],
+    "distillation_stages": [["--system", "all stages"]],
     "whitening": [[]],
     "retrieval": [[]],
     "knowledge_base": [[]],
@@ -178,6 +179,23 @@ def test_rules_of_weak_supervision_are_at_most_twenty():
         assert len(functions) == len(path.read_text(encoding="utf-8").splitlines())
 
 
+def test_a_stage_that_is_left_out_does_not_run(tmp_path):
+    script = _script("distillation_stages")
+    arguments = [
+        "--quick",
+        "--system",
+        "without embedding",
+        "--results",
+        str(tmp_path),
+        "--output",
+        str(tmp_path / "o"),
+    ]
+    script.main(arguments)
+    made = {path.name for path in (tmp_path / "o" / "without embedding").iterdir() if (path / "encoder").exists()}
+    assert made == set(script.STEPS) - {"embedding"}
+    assert {row["system"] for row in _rows(tmp_path, "distillation_stages")} == {script.STATIC, "without embedding"}
+
+
 def test_hostile_records_are_accounted_for(results):
     rows = {(row["dataset"], row["metric"]): row["value"] for row in _rows(results, "fuzz_records")}
     for kind, records in (("jsonl", 1000), ("txt", 500), ("csv", 500)):
@@ -302,7 +320,15 @@ MEASURED = ["ner", "ner-unseen", "speed", "speed-parts", "memory", "offsets", "e
 MEASURED += ["convergence", "recompute", "stages", "pretraining", "pretraining-ner"]
 MEASURED += ["whitening", "whitening-fit", "whitening-search", "sentence-encoders", "retrieval", "kills"]
 MEASURED += ["knowledge-base", "kb-fuzz", "transfer", "transfer-languages", "transfer-alignment", "unseen-script"]
-MEASURED += ["weak-labels", "weak-supervision", "annotation", "annotation-kills", "linking", "linking-recall"]
+MEASURED += [
+    "weak-labels",
+    "weak-supervision",
+    "annotation",
+    "annotation-kills",
+    "linking",
+    "linking-recall",
+    "distillation-stages",
+]
 
 
 @pytest.mark.parametrize("name", MEASURED)
