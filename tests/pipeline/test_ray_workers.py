@@ -63,7 +63,7 @@ def errand(output: Path, **more: Any) -> Errand:
 
 def shard(output: Path) -> Shard:
     source = Source(str(output / "a.txt"), "txt", "a", "a.txt")
-    return Shard("00000.0-10", 0, source, "in/a.txt", (1, 1), None, 0, 10)
+    return Shard("00000.0-10", 0, source, "in/a.txt", (1, 1), None, 0, 10, None)
 
 
 def ask(worker: ShardWorker, output: Path, times: int = 1) -> list[Answer]:
