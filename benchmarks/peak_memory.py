@@ -31,7 +31,7 @@ PLANNERS = ("none", "full", "selective", "checkmate", "heu", "mix")
 SHARES = (0.1, 0.3, 0.6)
 UNLIMITED = "1 TiB"
 MEBIBYTE = 2**20
-VOCABULARY, REPEATS = 1000, 7
+VOCABULARY, REPEATS = 1000, 3
 DRAWN = "torch layers"
 
 Sized = Callable[[int, int, int], nn.Module]
