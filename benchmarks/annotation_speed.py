@@ -51,7 +51,8 @@ def throughput(ours: Pipeline, texts: list[str], folder: Path, documents: int, r
 
     def ours_in(n_process: int, **options: Any) -> float:
         output = folder / "out"
-        summary = annotate(corpus, output, model=ours.nlp, n_process=n_process, shard_size=shard_size, **options)
+        sizes = {"shard_size": shard_size, "batch_size": BATCH}
+        summary = annotate(corpus, output, model=ours.nlp, n_process=n_process, **sizes, **options)
         shutil.rmtree(output)
         return sum(summary[phase] for phase in PHASES)
 

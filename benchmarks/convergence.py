@@ -148,7 +148,7 @@ def measure(
         about = {
             "seed": seed,
             "train": f"{steps} steps of {BATCH} x {CONTEXT} bytes",
-            "command": f"python benchmarks/convergence.py --optimizer '{name}' --steps {steps}",
+            "command": f"python benchmarks/convergence.py --optimizer '{name}' --steps {steps} --seed {seed}",
             "note": f"learning rate {best:g}",
         }
         rows.append(row(name, dataset, "loss", losses[-1], unit="nats/byte", **about))
