@@ -26,6 +26,8 @@ SEED = 11
 QUICK = 600
 # A long string is a line in so many: a million characters each.
 RARE = 2_000
+# Valid lines with the same names, about.
+NAMESAKES = 20
 VALID: dict[str, Any] = {
     "id": "Q90",
     "type": "LOC",
@@ -124,7 +126,7 @@ def hostile_lines(count: int) -> Iterator[bytes]:
     """
     rng = random.Random(SEED)
     for number in range(count):
-        entity = {**VALID, "id": f"Q{rng.randrange(count)}"}
+        entity = _valid(rng, count)
         line = rng.choice((changed_bytes, _changed_value, _raw_value, _noise))(rng, entity)
         if number % RARE == RARE // 2:
             line = json.dumps({**entity, "names": {"en": _text(rng, 1) * 1_000_000}}).encode()
@@ -138,12 +140,12 @@ def hostile_names(count: int) -> Iterator[str]:
     YIELDS (str): Strings, which may hold halves of surrogate pairs.
     """
     rng = random.Random(SEED)
-    known = [*VALID["names"].values(), *VALID["aliases"]["en"]]
     for number in range(count):
         name = _text(rng, rng.randrange(40))
         if rng.random() < 0.5:
             at = rng.randrange(5)
-            word = rng.choice(known)
+            entity = _valid(rng, count)
+            word = rng.choice([*entity["names"].values(), *entity["aliases"]["en"]])
             name = f"{word[:at]}{_text(rng, rng.randrange(4))}{word[at:]}"
         yield name * 1_000_000 if number % RARE == RARE // 2 and len(name) == 1 else name
 
@@ -160,6 +162,13 @@ def changed_bytes(rng: random.Random, value: dict[str, Any]) -> bytes:
         at = rng.randrange(len(data))
         data[at : at + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
     return bytes(data)
+
+
+def _valid(rng: random.Random, count: int) -> dict[str, Any]:
+    number = rng.randrange(max(1, count // NAMESAKES))
+    names = {lang: f"{name} {number}" for lang, name in VALID["names"].items()}
+    aliases = {lang: [f"{name} {number}" for name in of_lang] for lang, of_lang in VALID["aliases"].items()}
+    return {**VALID, "id": f"Q{rng.randrange(count)}", "names": names, "aliases": aliases}
 
 
 def _changed_value(rng: random.Random, entity: dict[str, Any]) -> bytes:
