@@ -16,6 +16,7 @@ from samarkand.pipeline.linking_evaluation import load_linking_sets, title_finde
 # Ids of the mentions of each text, None for NIL.
 Answers = Sequence[Sequence[str | None]]
 K = 30
+GOLD_DEV = ("wiki-fair/dev", "news-fair/dev")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def real_task(data: str, silver: Path, names: Sequence[str] | None, *, patterns:
     silver (Path): A folder that `corpora.silver_recipe` wrote.
     names (Optional[Sequence[str]]): Sets; None for all.
     patterns (bool): Whether to learn from sentences of templates too.
-    gold (Optional[Path]): A folder for the train part of OKE 2016, to learn from it too; None not to.
+    gold (Optional[Path]): A folder for gold texts: the train part of OKE 2016 to learn from too, and the dev parts of
+        `GOLD_DEV` to choose by too; None for silver text alone.
     RETURNS (Task): The task.
     """
     train = sorted(silver.glob("*/train.jsonl")) + (sorted(silver.glob("*/*.train.jsonl")) if patterns else [])
@@ -48,10 +50,13 @@ def real_task(data: str, silver: Path, names: Sequence[str] | None, *, patterns:
         (oke,) = linking_sets(data, ["oke-2016/train"])
         train.append(gold / "oke-train.jsonl")
         write_records(train[-1], flat(oke).records)
-    kb = silver / "linking.kb"
+    kb, dev = silver / "linking.kb", sorted(silver.glob("*/dev.jsonl"))
     with KnowledgeBase(kb) as opened:
+        for number, each in enumerate(linking_sets(data, GOLD_DEV) if gold is not None else ()):
+            dev.append(gold / f"dev-{number}.jsonl")
+            write_records(dev[-1], _resolved(each, opened).records)
         sets = [_resolved(each, opened) for each in load_linking_sets(data, names, silver) if each.split == "test"]
-    return Task(kb, train, sorted(silver.glob("*/dev.jsonl")), sets)
+    return Task(kb, train, dev, sets)
 
 
 def quick_task(folder: Path) -> Task:

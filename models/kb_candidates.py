@@ -12,6 +12,7 @@ from typing import NamedTuple
 from .alias_keys import alias_key, clitic_keys
 from .alias_parts import part_keys
 from .alias_search import similar_keys, similarity
+from .kb_entities import LONGEST_NAME
 from .sqlite_tools import select
 
 # Names that are like another are looked for when fewer entities than these bear the name itself.
@@ -83,8 +84,11 @@ def find_candidates(db: sqlite3.Connection, text: str, k: int, lang: str | None,
     k (int): How many to give, at most.
     lang (Optional[str]): Code of its language; None when it is not known.
     fuzzy (bool): Whether names that share words with it or, when few entities bear it, are like it count.
-    RETURNS (list[Candidate]): The best first, see `KnowledgeBase.candidates`.
+    RETURNS (list[Candidate]): The best first, see `KnowledgeBase.candidates`; none for more than `LONGEST_NAME`
+        characters.
     """
+    if len(text) > LONGEST_NAME:
+        return []
     key = alias_key(text)
     search = _Search(db, text, lang, max(k, FEW))
     found: dict[str, Candidate] = {}

@@ -7,7 +7,7 @@ import json
 import math
 import unicodedata
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any
@@ -16,6 +16,8 @@ from ..errors import Errors
 from .alias_keys import alias_key
 from .kb_store import Damaged
 
+# Characters of a name or an id, at most: an index of longer ones is slow for all.
+LONGEST_NAME = 1000
 # Characters of a bad value that a message shows.
 _SHOWN = 80
 
@@ -33,7 +35,8 @@ class Entity:
     weight (float): How popular it is beside others; above 0.
     counts (Mapping[str, float]): How often a name, as written, means this entity, where that is known. A name that is
         only here is one as well.
-    RAISES (ValueError): S903 for an entity that cannot be kept.
+    RAISES (ValueError): S903 for an entity that cannot be kept, such as one whose id or a name has more than
+        `LONGEST_NAME` characters.
     """
 
     id: str
@@ -163,18 +166,18 @@ def _checked(entity: Entity) -> Iterator[tuple[str, Any]]:
     """The fields of an entity as they are kept."""
     yield "id", _checked_id(entity.id)
     yield "type", _text("its type", entity.type)
-    names = _texts("names", entity.names)
+    names = _texts("names", entity.names, _name)
     yield "names", names
     aliases = {
-        _text("a language of its aliases", lang): _strings(f"aliases[{lang!r}]", values)
+        _text("a language of its aliases", lang): _strings(f"aliases[{lang!r}]", values, _name)
         for lang, values in _mapping("aliases", entity.aliases).items()
     }
     yield "aliases", aliases
-    yield "descriptions", _texts("descriptions", entity.descriptions)
+    yield "descriptions", _texts("descriptions", entity.descriptions, _text)
     yield "facts", tuple(_fact(fact) for fact in _items("its facts", entity.facts))
     yield "weight", _number("its weight", entity.weight, least=math.ulp(0.0), expected="a finite number above 0")
     counts = {
-        _text("a name in its counts", alias): _number(
+        _name("a name in its counts", alias): _number(
             f"its count of {_shown(alias)}", count, 0, "a finite number, 0 or more"
         )
         for alias, count in _mapping("counts", entity.counts).items()
@@ -186,7 +189,7 @@ def _checked(entity: Entity) -> Iterator[tuple[str, Any]]:
 
 
 def _checked_id(value: Any) -> str:
-    id = _text("its id", value)
+    id = _name("its id", value)
     if not id.strip():
         raise _Unfit("its id is blank")
     if any(unicodedata.category(char) == "Cc" for char in id):
@@ -203,15 +206,22 @@ def _text(what: str, value: Any) -> str:
     return str.__str__(value)
 
 
+def _name(what: str, value: Any) -> str:
+    name = _text(what, value)
+    if len(name) > LONGEST_NAME:
+        raise _Unfit(f"{what} has {len(name):,} characters, more than {LONGEST_NAME:,}")
+    return name
+
+
 def _mapping(what: str, value: Any) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
         raise _Unfit(f"its {what} must be a mapping, not {type(value).__name__}")
     return value
 
 
-def _texts(what: str, value: Any) -> dict[str, str]:
+def _texts(what: str, value: Any, check: Callable[[str, Any], str]) -> dict[str, str]:
     found = _mapping(what, value).items()
-    return {_text(f"a language of its {what}", lang): _text(f"{what}[{lang!r}]", text) for lang, text in found}
+    return {_text(f"a language of its {what}", lang): check(f"{what}[{lang!r}]", text) for lang, text in found}
 
 
 def _items(what: str, values: Any) -> Sequence[Any]:
@@ -220,12 +230,12 @@ def _items(what: str, values: Any) -> Sequence[Any]:
     return values
 
 
-def _strings(what: str, values: Any) -> tuple[str, ...]:
-    return tuple(_text(f"one of {what}", value) for value in _items(what, values))
+def _strings(what: str, values: Any, check: Callable[[str, Any], str]) -> tuple[str, ...]:
+    return tuple(check(f"one of {what}", value) for value in _items(what, values))
 
 
 def _fact(fact: Any) -> tuple[str, str]:
-    pair = _strings("one of its facts", fact)
+    pair = _strings("one of its facts", fact, _text)
     if len(pair) != 2:
         raise _Unfit(f"one of its facts must be a key and a value, not {len(pair)} strings")
     return pair

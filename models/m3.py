@@ -4,16 +4,19 @@ In the spirit of Gu et al., "Read, Retrospect, Select", AAAI 2021 (arXiv 2101.02
 the paper leaves them open. Shapes: N mentions, K options (padded), H width of the readings, D hidden width, F features.
 
     V'    = V + SelfAttn(V)                                             options of one mention see one another
-    a_k   = w2 . tanh(W1 [V'_k ; f_k] + b1) + w_p log prior_k + t(V_k, h)
+    a_k   = w2 . tanh(W1 [V'_k ; f_k] + b1) + w_p log prior_k + w_s similarity_k + w_t type_k + t(V_k, h)
     t     = w_h . (tanh(W_h [V_k ; h ; V_k * h] + b_h) - tanh(W_h [V_k ; 0 ; 0] + b_h))
     c     = W_c [V_chosen ; q];  g = sigmoid(W_g [h ; c] + b_g);  h <- g * h + (1 - g) * c
-    v1    = sigmoid(w . [q ; max_k V_k ; mean_k V_k] + b)
-    v2    = sigmoid(w . [V'_best ; q ; a_best ; a_best - a_second] + b)
+    fit_k = similarity_k * (1 when the types may agree, else 1 - MISFIT)
+    v1    = sigmoid(w . [q ; max_k V_k ; mean_k V_k ; max_k fit_k] + b)
+    v2    = sigmoid(w . [V'_best ; q ; a_best ; a_best - a_second ; fit_best p_best] + b),  p = softmax(a)
 
 What an option says by itself is taken out of the history term t, so that an empty memory (h = 0) adds an exact zero to
-every score: the first answer of a text is that of a network without history, to the last bit. The prior stands outside
-the hidden layer, so that one number, `prior_weight`, says how much it counts; it starts from 1, which is the prior
-itself. `m3_turns` takes the turns over a text.
+every score: the first answer of a text is that of a network without history, to the last bit. What is known without
+reading stands outside the hidden layers and starts from the weights of a linker that was not trained
+(`prior_linker`), so that training adds to that, and a text unlike those that were learnt from still has it.
+`prior_weight` says how much the prior counts; it starts from 1, which is the prior itself. `m3_turns` takes the turns
+over a text.
 """
 
 from __future__ import annotations
@@ -32,6 +35,11 @@ from ..errors import Errors
 FEATURES = ("log_prior", "similarity", "type_agreement", "candidates")
 HISTORIES = ("vector", "none")
 VERIFIERS = ("both", "first", "second", "none")
+# What a mention loses whose type is another than the entity's.
+MISFIT = 0.5
+# Where training starts from: weights of similarity and type; of a fit in the logits of v1 and v2, and the fit that is
+# as likely as not.
+KNOWN, FIT, EVEN = (5.0, 2.0), 8.0, 0.6
 # Scores as close as this differ by rounding, and the ids decide.
 TIE = 1e-5
 
@@ -76,6 +84,7 @@ class M3Reading:
     mask (bool, [N, K]): Real options.
     ids (int64, [N, K]): As in `M3Batch`.
     scores (float, [N, K]): a_k with an empty memory; of padding, unspecified but finite.
+    fit (float, [N, K]): fit_k, 0 for padding.
     first (float, [N]): Logit of v1, or None without that stage.
     second (float, [N, K]): What V'_k and q add to the logit of v2 if k is best, or None without that stage.
     """
@@ -85,6 +94,7 @@ class M3Reading:
     mask: Tensor
     ids: Tensor
     scores: Tensor
+    fit: Tensor
     first: Tensor | None
     second: Tensor | None
 
@@ -188,9 +198,10 @@ class M3(nn.Module):
         self.select = nn.Linear(width + len(FEATURES) - 1, hidden)
         self.score = nn.Linear(hidden, 1, bias=False)
         self.prior = nn.Parameter(torch.ones(())) if prior else None
+        self.known = nn.Parameter(torch.tensor(KNOWN))
         self.history = History(width=width, hidden=hidden, dropout=dropout) if history == "vector" else None
-        self.first = nn.Linear(3 * width, 1) if verifier in ("both", "first") else None
-        self.second = nn.Linear(2 * width + 2, 1) if verifier in ("both", "second") else None
+        self.first = _verifier(3 * width + 1) if verifier in ("both", "first") else None
+        self.second = _verifier(2 * width + 3) if verifier in ("both", "second") else None
         self.dropout = nn.Dropout(dropout)
 
     @property
@@ -209,33 +220,35 @@ class M3(nn.Module):
         seen = V if self.attention is None else V + self.dropout(self.attention(V, mask))
         # `FEATURES` begin with the prior, which has a weight of its own.
         hidden = self.select(torch.cat([seen, features[..., 1:]], -1)).tanh()
-        scores = self.score(self.dropout(hidden)).squeeze(-1)
+        scores = self.score(self.dropout(hidden)).squeeze(-1) + features[..., 1:3] @ self.known
         if self.prior is not None:
             scores = scores + self.prior * features[..., 0]
         ids = torch.arange(mask.shape[1], device=mask.device).expand_as(mask) if batch.ids is None else batch.ids
-        return M3Reading(V, query, mask, ids, scores, self._first(V, query, mask), self._second(seen, query))
+        fit = option_fit(features) * mask
+        first, second = self._first(V, query, mask, fit), self._second(seen, query)
+        return M3Reading(V, query, mask, ids, scores, fit, first, second)
 
-    def _first(self, V: Tensor, query: Tensor, mask: Tensor) -> Tensor | None:
+    def _first(self, V: Tensor, query: Tensor, mask: Tensor, fit: Tensor) -> Tensor | None:
         if self.first is None:
             return None
         greatest = V.masked_fill(~mask.unsqueeze(-1), -torch.inf).amax(1)
         mean = V.sum(1) / mask.sum(1, keepdim=True)
-        return self.first(torch.cat([query, greatest, mean], -1)).squeeze(-1)
+        return self.first(torch.cat([query, greatest, mean, fit.amax(1, keepdim=True)], -1)).squeeze(-1)
 
     def _second(self, seen: Tensor, query: Tensor) -> Tensor | None:
         if self.second is None:
             return None
-        of_option, of_query, _ = self.second.weight.split([seen.shape[-1], query.shape[-1], 2], dim=1)
+        of_option, of_query, _ = self.second.weight.split([seen.shape[-1], query.shape[-1], 3], dim=1)
         return F.linear(seen, of_option).squeeze(-1) + F.linear(query, of_query, self.second.bias)
 
     def confirm(self, reading: M3Reading, scores: Tensor, best: Tensor) -> Tensor | None:
         """Stage 2: is the best option really it?
 
-        Everything here works one number at a time, so that a mention's v2 does not depend on which others are asked in
-        the same turn.
+        Everything here works one mention at a time, so that its v2 does not depend on which others are asked in the
+        same turn.
 
         reading (M3Reading): The mentions.
-        scores (float, [N, K]): a_k.
+        scores (float, [N, K]): a_k, -inf for padding.
         best (int64, [N]): The best option.
         RETURNS (float, [N]): Logit of v2, or None without that stage.
         """
@@ -246,8 +259,10 @@ class M3(nn.Module):
         others = reading.mask.scatter(1, place, False)
         # An option without rivals has no lead over any.
         rival = torch.where(others.any(1, keepdim=True), scores.masked_fill(~others, -torch.inf).amax(1, True), top)
-        of_score, of_lead = self.second.weight[0, -2:]
-        return (reading.second.gather(1, place) + of_score * top + of_lead * (top - rival)).squeeze(1)
+        sure = (reading.fit * scores.softmax(1)).gather(1, place)
+        of_score, of_lead, of_fit = self.second.weight[0, -3:]
+        known = of_score * top + of_lead * (top - rival) + of_fit * sure
+        return (reading.second.gather(1, place) + known).squeeze(1)
 
     def link_score(self, chance: Tensor, first: Tensor | None, second: Tensor | None) -> Tensor:
         """s_link, in double precision: as floats, a theta just above 1 would be 1.
@@ -259,6 +274,25 @@ class M3(nn.Module):
         if first is not None and second is not None:
             return self.beta * first.double() + (1 - self.beta) * second.double()
         return next(score for score in (first, second, chance) if score is not None).double()
+
+
+def option_fit(features: Tensor) -> Tensor:
+    """How well the name and the type of an option fit the mention.
+
+    features (float, [..., F]): Columns `FEATURES`.
+    RETURNS (float, [...]): fit_k, 0 to 1.
+    """
+    similarity, agreement = features[..., 1], features[..., 2]
+    return similarity * torch.where(agreement > 0, 1.0, 1.0 - MISFIT)
+
+
+def _verifier(width: int) -> nn.Linear:
+    """A stage of the verifier, whose last column is a fit."""
+    stage = nn.Linear(width, 1)
+    with torch.no_grad():
+        stage.weight[:, -1] = FIT
+        stage.bias.fill_(-FIT * EVEN)
+    return stage
 
 
 def best_option(scores: Tensor, mask: Tensor, ids: Tensor) -> Tensor:

@@ -29,11 +29,8 @@ from .link_questions import (
     option_groups,
     query_windows,
 )
-from .m3 import FEATURES, best_option
+from .m3 import FEATURES, KNOWN, best_option, option_fit
 from .m3_turns import NIL, M3Answers
-
-# What a mention loses whose type is another than the entity's.
-MISFIT = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,8 @@ class PriorWeights:
 def build_prior_linker(
     tok2vec: TokenEncoder | None = None,
     prior: float = 1.0,
-    similarity: float = 5.0,
-    type: float = 2.0,
+    similarity: float = KNOWN[0],
+    type: float = KNOWN[1],
     context: float = 0.0,
     window: int = 24,
     option_tokens: int = 40,
@@ -111,7 +108,7 @@ def prior_answers(
     scores = scores + weights.type * known["type_agreement"] + weights.context * cosines.double()
     has_options = mask.any(1)
     p = scores.masked_fill(~mask, -torch.inf).masked_fill(~has_options[:, None], 0.0).softmax(1) * mask
-    fit = known["similarity"] * torch.where(known["type_agreement"] > 0, 1.0, 1.0 - MISFIT) * mask
+    fit = option_fit(features.double()) * mask
     if not mask.shape[1]:
         zeros, nil = scores.new_zeros(len(mask)), ids.new_full((len(mask),), NIL)
         return M3Answers(nil, nil, p.float(), zeros.float(), zeros.float(), zeros)

@@ -68,6 +68,7 @@ def answer_one(network: M3, V: Tensor, q: Tensor, f: Tensor, ids: list[int], h: 
     for k in range(len(V)):
         hidden = torch.tanh(network.select.weight @ torch.cat([seen[k], f[k, 1:]]) + network.select.bias)
         a = network.score.weight[0] @ hidden
+        a = a + network.known[0] * f[k, 1] + network.known[1] * f[k, 2]
         if network.prior is not None:
             a = a + network.prior * f[k, 0]
         if h is not None:
@@ -77,13 +78,14 @@ def answer_one(network: M3, V: Tensor, q: Tensor, f: Tensor, ids: list[int], h: 
     best = min((k for k in range(len(V)) if numbers[k] >= max(numbers) - 1e-5), key=lambda k: ids[k])
     lead = [scores[best] - scores[k] for k in range(len(V)) if k != best]
     probabilities = torch.stack(scores).softmax(0)
+    fit = [f[k, 1] * (1.0 if f[k, 2] > 0 else 0.5) for k in range(len(V))]
     v1 = v2 = None
     if network.first is not None:
-        pool = torch.cat([q, V.max(0).values, V.mean(0)])
+        pool = torch.cat([q, V.max(0).values, V.mean(0), max(fit)[None]])
         v1 = torch.sigmoid(network.first.weight[0] @ pool + network.first.bias[0])
     if network.second is not None:
         lead = torch.stack(lead).min() if lead else torch.zeros_like(scores[best])
-        evidence = torch.cat([seen[best], q, torch.stack([scores[best], lead])])
+        evidence = torch.cat([seen[best], q, torch.stack([scores[best], lead, fit[best] * probabilities[best]])])
         v2 = torch.sigmoid(network.second.weight[0] @ evidence + network.second.bias[0])
     if v1 is not None and v2 is not None:
         s_link = network.beta * float(v1.detach()) + (1 - network.beta) * float(v2.detach())

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from m3_batches import H, make_batch, make_network, networks, seeds, with_padding
 from m3_reference import attend, history_term, remember
-from samarkand.models.m3 import HISTORIES, M3, VERIFIERS, best_option
+from samarkand.models.m3 import EVEN, FIT, HISTORIES, KNOWN, M3, VERIFIERS, best_option
+from samarkand.models.m3_turns import answer
+from samarkand.models.prior_linker import PriorWeights, prior_answers
 
 
 @settings(max_examples=30, deadline=None)
@@ -41,7 +43,8 @@ def test_an_empty_memory_adds_exactly_nothing(seed, mentions, options):
     h = torch.zeros(mentions, H)
     assert torch.equal(network.history(V, h), torch.zeros(mentions, options))
     h[0] = 1.0
-    term = network.history(V, h)
+    # Without dropout and saturation, which make zeros too.
+    term = network.eval().history(V / 10, h)
     assert term[0].any()
     assert not term[1:].any()
 
@@ -56,12 +59,20 @@ def test_what_stands_in_the_padding_is_never_looked_at(network, seed):
         assert value is None or torch.equal(value, other), name
 
 
-def test_the_prior_alone_is_where_a_network_starts_from():
-    network = M3(width=H)
+def test_an_untrained_linker_is_where_a_network_starts_from():
+    network = M3(width=H, history="none").eval()
     with torch.no_grad():
         network.score.weight.zero_()
-    batch = make_batch([[4]])
-    torch.testing.assert_close(network(batch).scores, batch.features[..., 0])
+        for stage in (network.first, network.second):
+            stage.weight[:, :-1].zero_()
+    batch = make_batch([[4, 3, 1], [2]])
+    untrained = PriorWeights(1.0, *KNOWN, context=0.0)
+    ids = torch.arange(4).expand_as(batch.mask)
+    expected = prior_answers(batch.features, batch.mask, ids, torch.zeros(batch.mask.shape), untrained, 0.5, 0.5)
+    found = answer(network, batch)
+    torch.testing.assert_close(found.probabilities, expected.probabilities)
+    for ours, theirs in ((found.v1, expected.v1), (found.v2, expected.v2)):
+        torch.testing.assert_close(ours, (FIT * (theirs - EVEN)).sigmoid())
     assert M3(width=H).prior_weight == 1.0
     assert make_network(prior=False).prior_weight == 0.0
 
@@ -98,7 +109,7 @@ def test_what_is_off_has_no_parameters(history, verifier):
     assert ("first" in names) == (verifier in ("both", "first"))
     assert ("second" in names) == (verifier in ("both", "second"))
     bare = {name.split(".")[0] for name, _ in make_network(attention=False, prior=False).named_parameters()}
-    assert bare == {"select", "score", "history", "first", "second"}
+    assert bare == {"select", "score", "known", "history", "first", "second"}
 
 
 @pytest.mark.parametrize("name", ["history", "verifier"])

@@ -166,7 +166,7 @@ def _topic_task(generator: torch.Generator, count: int = 64) -> Task:
     batch = M3Batch(
         options=V + 0.1 * torch.randn(V.shape, generator=generator),
         query=torch.randn(2 * count, H, generator=generator),
-        features=torch.zeros(2 * count, 2, len(FEATURES)),
+        features=torch.tensor([0.0, 1.0, 1.0, 0.0]).repeat(2 * count, 2, 1),
         mask=torch.tensor([[True, False], [True, True]]).repeat(count, 1),
         text=torch.arange(count).repeat_interleave(2),
         order=torch.tensor([0, 1]).repeat(count),

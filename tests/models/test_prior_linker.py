@@ -9,7 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samarkand.models.prior_linker import MISFIT, PriorWeights, prior_answers
+from samarkand.models.m3 import MISFIT
+from samarkand.models.prior_linker import PriorWeights, prior_answers
 
 WEIGHTS = PriorWeights(prior=1.0, similarity=5.0, type=2.0, context=1.5)
 option = st.tuples(st.floats(1e-4, 1), st.floats(0.3, 1), st.sampled_from([0.0, 0.5, 1.0]), st.floats(-1, 1))
