@@ -121,7 +121,7 @@ def render(rows: list[Row], table: Table) -> str:
         cells.setdefault((table.line(row), (table.column(row), row["train"])), []).append(row)
     footnotes = Footnotes()
     several = len({train for _, train in columns}) > 1
-    heads = [head + footnotes.mark(f"weights from: {train}" if several else "") for head, train in columns]
+    heads = [head + footnotes.mark(f"weights from: {train}" if several and train else "") for head, train in columns]
     text = [_joined(["", *heads]), _joined(["---", *["---:"] * len(columns)])]
     for line in lines:
         means = {c: statistics.fmean(r["value"] for r in cells[line, c]) for c in columns if (line, c) in cells}
