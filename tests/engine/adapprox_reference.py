@@ -46,7 +46,9 @@ class ReferenceAdapprox:
         if self.steps:
             # The subspace starts where that of the old factors, in their own scale, ended.
             old_sizes = self._sizes(self.q @ self.u.T)[1]
-            columns = column_sizes / old_sizes * self._start(second, self.u / old_sizes)
+            # A column that the old factors have lost, or made negative, says nothing of where to start.
+            old_scale = torch.where(old_sizes > 0, 1 / old_sizes, 0)
+            columns = column_sizes * old_scale * self._start(second, self.u * old_scale)
         else:
             columns = self._start(second, self.u)
         for _ in range(1 if self.steps else 1 + self.power_steps):
