@@ -131,7 +131,8 @@ class KnowledgeBase:
         fuzzy (bool): Whether entities count with names that share words with it or, when few bear the name itself, are
             like it.
         RETURNS (list[Candidate]): The best first: those of just this name, by prior; those of an Arabic name without
-            particles, by prior times similarity; the others by similarity, then prior, then id.
+            particles, by prior times similarity; the others by similarity, then prior, then id. None for a name of more
+            than `LONGEST_NAME` characters.
         RAISES (ValueError): S908 for a k that makes no sense.
         """
         _check_k(k)

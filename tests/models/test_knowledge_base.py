@@ -81,6 +81,14 @@ def some(n: int, start: int = 0) -> list[Entity]:
     return [Entity(f"E{start + i}", names={"en": name}, aliases={"": [f"{i} {name}"]}) for i, name in enumerate(names)]
 
 
+def test_a_name_longer_than_any_that_is_kept_has_no_candidates(tmp_path):
+    name = "Berlin " * 142 + "Berlin"
+    with build_knowledge_base(tmp_path / "long.kb", [Entity("Q1", names={"en": name})]) as kb:
+        assert len(name) == 1000
+        assert [found.id for found in kb.candidates(name)] == ["Q1"]
+        assert kb.candidates(name + "s") == []
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("drawn")
