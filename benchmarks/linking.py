@@ -5,7 +5,8 @@
 
 All systems have the same knowledge base, candidates (10 a mention, as the knowledge base ranks them) and training
 texts: those of the silver corpus, without its templates unless --patterns, and with the train part of OKE 2016 unless
---no-gold. Of mentions inside one another the longest is asked. NIL is a class. Rows go to results/linking.json as they
+--no-gold. M3 chooses its step and threshold on the dev parts of silver text and, unless --no-gold, of wiki-fair and
+news-fair. Of mentions inside one another the longest is asked. NIL is a class. Rows go to results/linking.json as they
 come.
 """
 

@@ -224,7 +224,7 @@ class M3(nn.Module):
         if self.prior is not None:
             scores = scores + self.prior * features[..., 0]
         ids = torch.arange(mask.shape[1], device=mask.device).expand_as(mask) if batch.ids is None else batch.ids
-        fit = option_fit(features) * mask
+        fit = option_fit(features)
         first, second = self._first(V, query, mask, fit), self._second(seen, query)
         return M3Reading(V, query, mask, ids, scores, fit, first, second)
 

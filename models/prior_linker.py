@@ -103,12 +103,13 @@ def prior_answers(
     beta, theta (float): As in `M3`.
     RETURNS (M3Answers): The answers.
     """
-    known = dict(zip(FEATURES, features.double().masked_fill(~mask.unsqueeze(-1), 0.0).unbind(-1)))
+    features = features.double().masked_fill(~mask.unsqueeze(-1), 0.0)
+    known = dict(zip(FEATURES, features.unbind(-1)))
     scores = weights.prior * known["log_prior"] + weights.similarity * known["similarity"]
     scores = scores + weights.type * known["type_agreement"] + weights.context * cosines.double()
     has_options = mask.any(1)
     p = scores.masked_fill(~mask, -torch.inf).masked_fill(~has_options[:, None], 0.0).softmax(1) * mask
-    fit = option_fit(features.double()) * mask
+    fit = option_fit(features)
     if not mask.shape[1]:
         zeros, nil = scores.new_zeros(len(mask)), ids.new_full((len(mask),), NIL)
         return M3Answers(nil, nil, p.float(), zeros.float(), zeros.float(), zeros)
