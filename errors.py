@@ -334,6 +334,10 @@ class Errors(metaclass=_Coded):
     S715 = "The backward pass of layer {layer} misses what {names} left behind: the plan has to keep or rebuild it."
     S716 = "There is no GPT of size {size!r}; choose one of: {known}."
     S717 = "{layers} layers cannot be stage {stage} of {stages}: a stage needs a layer, and stages count from 0."
+    S718 = (
+        "The loss of step {step} is {loss} and the size of its gradient {size}; no weight was changed. Lower the "
+        "learning rate or clip gradients, and go on, or load a checkpoint."
+    )
     S751 = "{size!r} is no size of memory: write bytes as a number, or such as 512MB, 8GiB or 1.5 GiB."
     S752 = "There is no planner {planner!r} of recomputation. Choose one of: {known}."
     S753 = "{model} has no layers that repeat, so none to recompute: name some in `layers`."
@@ -344,7 +348,7 @@ class Errors(metaclass=_Coded):
     S755 = "The plan {planner!r} takes {needed}, and the budget is {budget}: choose 'mix', or raise the budget."
     S720 = (
         "{world} processes do not split into data {dp} x tensor {tp} x pipeline {pp}: {reason}. "
-        "Change the number of processes, or degrees (a tuple, null for what may be chosen)."
+        "Change the number of processes, or degrees (a tuple, None for what may be chosen)."
     )
     S721 = (
         "No plan for {world} processes fits the budget of {budget} bytes a process; the least, data {dp} x tensor {tp} "
@@ -399,6 +403,12 @@ class Errors(metaclass=_Coded):
     S743 = "No document is left of the text: {reasons}. Mend cleaning, or the languages of text.sources."
     S744 = "{path} is no base to go on from: {reason}. Name a folder that `samarkand train-encoder` wrote."
     S745 = "The vocabulary of the text is not that of the base {path}. Run `samarkand prepare-text` with the same base."
+    S746 = "cleaning.language needs py3langid. Install samarkand[languages], or leave the rule off."
+    S747 = "There are no texts to exclude in {path}. Mend cleaning.exclude; samarkand.corpora.train_texts writes some."
+    S748 = (
+        "There are no texts to train on in {folder}. Set SAMARKAND_DATA to the folder with train splits in ner/, cls/, "
+        "parallel/ or qa/, or take those for research alone with --research."
+    )
 
     S800 = "{name} cannot be loaded as a sentence encoder: {why}. Pass a folder, or a name on the hub when online."
     S801 = "Pooling {pooling} is unknown. Known: {known}."
@@ -409,9 +419,13 @@ class Errors(metaclass=_Coded):
     S806 = "The sentence encoder holds a file outside its folder: {path}. The pipeline is damaged; get it anew."
     S807 = "Vectors of {first} and {second} dimensions cannot be compared. Encode both with the same pipeline."
     S808 = "The pipe whitens its vectors already. Fit on one that does not."
+    S809 = "max_length = {length} leaves no room for text: {name} frames it by {special} pieces. Set it to {least} or more."
     S820 = "No search index in {path}: {reason}. Make one with `samarkand index`, or name its folder."
     S821 = "{path} holds a search index already. Add to it (--add), remove it, or name another folder."
-    S822 = "The search index {path} is of format {found}, and this samarkand knows formats up to {known}. Upgrade it."
+    S822 = (
+        "The search index {path} is of format {found}, and this samarkand knows {known}. Upgrade samarkand, or index the "
+        "corpus again."
+    )
     S823 = "The search index {path} is damaged: {reason}. Restore it from a copy, or index the corpus again."
     S824 = "Vectors for a search index have the shape (n, {width}) and finite numbers, not {found}."
     S825 = "The records cannot be added: {reason}. Nothing was changed."
@@ -455,6 +469,10 @@ class Errors(metaclass=_Coded):
         "another. Get the file again."
     )
     S845 = "Splits of MPTS in {folder} share {count} items, such as {example}. Get the files again."
+    S846 = (
+        "The search index {path} has changes in {wal}, which cannot be read here without the right to write to its "
+        "folder. Open it once where it can be written to, or ask for that right."
+    )
     S860 = "A table of shape {found} cannot be factorized into one of {own}. Take a student of the assistant's sizes."
     S861 = "A student of {asked} is more than its assistant has: width {width}, {layers} layers. Ask for less."
     S862 = "{path} holds no prepared pairs: {reason}. Run samarkand prepare-pairs again."
@@ -476,6 +494,16 @@ class Errors(metaclass=_Coded):
     )
     S870 = "A student with a skip is no plain BERT. Load it with samarkand, or distil one with student.skip = false."
     S871 = "The student {name} has vectors of {width} dimensions, its teacher of {wanted}. Name one of this teacher's."
+    S872 = (
+        "A batch takes {batch} texts that all differ, and there are {found}. Lower steps.batch_size, or give more text."
+    )
+    S873 = (
+        "The training ended after {done} of {steps} steps: no batch of {batch} texts that all differ was left. Lower "
+        "steps.batch_size, or give more text."
+    )
+    S874 = (
+        "The tokenizer of {encoder} has no mask, and the views of mirror hide a span by it. Name an encoder with one."
+    )
     S900 = "No knowledge base at {path}: {reason}. Make one with build_knowledge_base."
     S901 = "The knowledge base {path} is of format {found}, and this samarkand knows {known}. Update it, or build anew."
     S902 = "The knowledge base {path} is damaged: {reason}. Build it again."
@@ -608,6 +636,10 @@ class Warnings(metaclass=_Coded):
         "Name a group with --spans-key, or write JSONL to keep them all."
     )
     SW503 = "{n} finished parts of the run are damaged, and are made again. Check the disk."
+    SW640 = (
+        "{name} has tables for languages ({languages}), and nothing has said which language a document is in: those of "
+        "scripts are used. Put a language_identifier before it."
+    )
     SW720 = (
         "{model} repeats blocks such as {block}, but cannot be cut between them: nothing is recomputed, and stages are "
         "uneven. Let only floating-point tensors with gradients pass from block to block, none of them changed in "
@@ -635,7 +667,15 @@ class Warnings(metaclass=_Coded):
         "The document {text!r} has no groups of spans, and {name} links those of {key!r}: nothing is linked in it "
         "and its like. Put a pipe before {name} that sets them; while it is trained alone, all is well."
     )
+    SW1110 = (
+        "{count} records have labels that are not voted on, such as {example!r}: functions are not judged by them, and "
+        "use_gold passes them over. Labels: {labels}. Name all of them in the setting labels."
+    )
     SW1120 = (
         "{count} pairs of labelling functions give nearly the same votes, such as {first} and {second} from 0. "
         "They count double: leave one out, or set correlated in the label model."
+    )
+    SW1130 = (
+        "The pipeline keeps no thresholds for the recalls, and they were chosen on the texts that are scored: right for "
+        "a development set, too good for a test set. Set thresholds in the scorer, or call evaluate_at_recall."
     )

@@ -9,10 +9,10 @@ Zhao et al., "Adapprox: Adaptive Approximation in Adam Optimization via Randomiz
 V is never formed whole: it is computed from the factors and the gradient a block of rows at a time, once to find
 the new factors' rows and the norm of Y, and once more for their columns and the step.
 
-Three things are not the paper's. The bias correction is Adam's. Factors are sought for V scaled by its row and column
-sums (`Balance`), whose entries are all about 1: factors of V itself miss its small entries, whose updates become
-endless or none. Both are measured in benchmarks/convergence.py. And eps bounds the factors from below where the paper
-adds it to the root, which would be another pass over memory.
+Three things are not the paper's. The bias of the second moment is corrected, as Adam does. Factors are sought for V
+scaled by its row and column sums (`Balance`), whose entries are all about 1: factors of V itself miss its small
+entries, whose updates become endless or none. Both are measured in benchmarks/convergence.py. And eps bounds the
+factors from below where the paper adds it to the root, which would be another pass over memory.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Adapprox(Optimizer):
     oversampling (int): Random columns beside the rank.
     balanced (bool): Factors of the least relative error; False for those of the least absolute error, the paper's.
     cosine_guidance (bool): Lengthen updates that agree with the first moment, shorten those that contradict it.
-    seed (int): Seed of the random columns, which depend on it and the step alone.
+    seed (int): Seed of the random columns, which depend on it and the step alone; below 2**31.
     RAISES (ValueError): S701 for a setting out of its range.
     """
 
@@ -88,6 +88,7 @@ class Adapprox(Optimizer):
             "power_steps": power_steps >= 1,
             "oversampling": oversampling >= 0,
             "cosine_guidance": betas[0] > 0 or not cosine_guidance,
+            "seed": 0 <= seed < 2**31,
         }
         for name, fits in ranges.items():
             if not fits:
@@ -172,5 +173,6 @@ _RANGES = {
     "interval": "1 or more",
     "power_steps": "1 or more",
     "oversampling": "0 or more",
+    "seed": "from 0 to below 2**31",
     "cosine_guidance": "false when betas[0] is 0, since it compares an update with the first moment",
 }

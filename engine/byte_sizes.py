@@ -12,15 +12,15 @@ for _power, _letter in enumerate("kmgt", start=1):
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
-def parse_size(size: int | str) -> int:
-    """Bytes of a size such as 8589934592, "8GiB", "512 MB" or "1.5 GiB".
+def parse_size(size: float | str) -> int:
+    """Bytes of a size such as 8589934592, 8e9, "8GiB", "512 MB" or "1.5 GiB".
 
-    size (int or str): The size.
+    size (Union[float, str]): The size.
     RETURNS (int): Bytes.
     RAISES (ValueError): S751 for anything else.
     """
-    if isinstance(size, int) and size >= 0:
-        return size
+    if isinstance(size, int | float) and size >= 0 and float(size).is_integer():
+        return int(size)
     match = _SIZE.fullmatch(size) if isinstance(size, str) else None
     if not match or match[2].lower() not in _UNITS:
         raise ValueError(Errors.S751.format(size=size))

@@ -14,14 +14,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.checkpoint import SAC_IGNORED_OPS
 
-from .live_memory import LiveMemory
+from .live_memory import LiveMemory, holder
 from .recompute_policy import DEMAND, KEEP, LayerPolicy
 from .recompute_region import RegionPlan, observed_region
 from .stage_costs import LAYER_INPUT, LayerCosts, Operator
 
 # Of several measurements of a time the least counts: the others were disturbed.
 REPEATS = 3
-_COLLECTIVES = ("_c10d_functional", "c10d", "c10d_functional", "_c10d_functional_autograd", "_dtensor")
+_ASYNCHRONOUS = "_c10d_functional"
+_COLLECTIVES = (_ASYNCHRONOUS, "c10d", "c10d_functional", "_c10d_functional_autograd", "_dtensor")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class LayerProfile:
     changed (frozenset[int]): Operators whose output is changed in place, which cannot be kept by itself.
     random (tuple[int, ...]): Operators that draw random numbers. Of two, the later cannot be recomputed while the
         earlier is not: it would draw other ones.
+    after_sum (Optional[int]): Bytes alive at most once its backward pass has begun the first sum over processes, beside
+        those at its beginning; None when it has none.
     """
 
     costs: LayerCosts
@@ -44,6 +47,7 @@ class LayerProfile:
     held: int
     changed: frozenset[int]
     random: tuple[int, ...]
+    after_sum: int | None
 
     def carried_out(self, policy: LayerPolicy) -> LayerPolicy:
         """The nearest policy that can be carried out: what cannot be kept is recomputed on demand.
@@ -91,7 +95,7 @@ def profile_layer(layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Laye
     best = runs[0]
     seconds = [min(run.seconds[i] for run in runs) for i in range(len(best.seconds))]
     operators = best.operators(seconds)
-    size = sum(t.untyped_storage().nbytes() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor))
+    size = sum(_storage(t).nbytes() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor))
     costs = LayerCosts(
         operators=operators,
         input_size=size,
@@ -107,6 +111,7 @@ def profile_layer(layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Laye
         held=sum(best.packed.values()),
         changed=frozenset(i for i, call in enumerate(best.calls) if call.changed),
         random=tuple(i for i, call in enumerate(best.calls) if call.random),
+        after_sum=best.after_sum,
     )
 
 
@@ -161,6 +166,7 @@ class _Recorder(TorchDispatchMode):
         self.packed: dict[int, int] = {}
         self._read: set[int] = set()
         self.backward_seconds, self.working_size = 0.0, 0
+        self.after_sum: int | None = None
         self._place = 0
         # Which call a storage is of. Its memory goes when the layer is done with it; its address is kept from others.
         self._makers: dict[int, int] = {}
@@ -181,9 +187,11 @@ class _Recorder(TorchDispatchMode):
             held = memory.current
             memory.start_peak()
             began = _now(results)
-            torch.autograd.backward(results, gradients)
+            with _FirstSum(memory) as first:
+                torch.autograd.backward(results, gradients)
             recorder.backward_seconds = _now(results) - began
-            recorder.working_size = max(0, memory.peak - held)
+            recorder.working_size = max(0, first.peak_before - held, memory.peak - held)
+            recorder.after_sum = memory.peak - held if first.is_begun else None
         return recorder
 
     def operators(self, seconds: list[float]) -> tuple[Operator, ...]:
@@ -213,9 +221,12 @@ class _Recorder(TorchDispatchMode):
         tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         began = _now(tensors)
         out = func(*args, **(kwargs or {}))
+        if func.namespace == _ASYNCHRONOUS:
+            # The call only starts it: whoever reads the result would pay for it otherwise.
+            tree_map_only(Tensor, torch.ops._c10d_functional.wait_tensor, out)
         seconds = _now(tensors) - began
-        old = {t.untyped_storage()._cdata for t in tensors}
-        storages = [t.untyped_storage() if isinstance(t, Tensor) else None for t in tree_leaves(out)]
+        old = {_storage(t)._cdata for t in tensors}
+        storages = [_storage(t) if isinstance(t, Tensor) else None for t in tree_leaves(out)]
         fresh = {s._cdata: s for s in storages if s is not None and s._cdata not in old}
         random = torch.Tag.nondeterministic_seeded in func.tags
         inputs = {self._maker(t) for t in tensors}
@@ -238,13 +249,36 @@ class _Recorder(TorchDispatchMode):
         return out
 
     def _maker(self, tensor: Tensor) -> int:
-        return self._makers.get(tensor.untyped_storage()._cdata, LAYER_INPUT)
+        return self._makers.get(_storage(tensor)._cdata, LAYER_INPUT)
 
     def _pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
+        storage = _storage(tensor)
         if storage._cdata in self._makers:
             self.packed[storage._cdata] = storage.nbytes()
         return tensor
+
+
+class _FirstSum(TorchDispatchMode):
+    """Starts another peak at the first sum over processes.
+
+    memory (LiveMemory): What counts.
+    """
+
+    def __init__(self, memory: LiveMemory) -> None:
+        super().__init__()
+        self.is_begun, self.peak_before = False, 0
+        self._memory = memory
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if not self.is_begun and func.namespace in _COLLECTIVES:
+            self.is_begun, self.peak_before = True, self._memory.peak
+            self._memory.start_peak()
+        return out
+
+
+def _storage(tensor: Tensor) -> torch.UntypedStorage:
+    return holder(tensor).untyped_storage()
 
 
 def _leaf(tensor: Tensor) -> Tensor:

@@ -7,8 +7,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
+
+
+def holder(tensor: Tensor) -> Tensor:
+    """RETURNS (Tensor): The tensor whose storage a tensor's numbers lie in: a shard inside a DTensor, else itself."""
+    while is_traceable_wrapper_subclass(tensor):
+        names, _ = tensor.__tensor_flatten__()
+        # What is no tensor is such as a mesh.
+        tensor = next(part for part in (getattr(tensor, name) for name in names) if isinstance(part, Tensor))
+    return tensor
 
 
 class LiveMemory(TorchDispatchMode):
@@ -31,14 +40,14 @@ class LiveMemory(TorchDispatchMode):
         """Never count the storage of these tensors (any nesting), such as weights and inputs."""
         for tensor in tree_leaves(tensors):
             if isinstance(tensor, Tensor):
-                self._remember(tensor.untyped_storage(), 0)
+                self._remember(holder(tensor).untyped_storage(), 0)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.ignore((args, kwargs))
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
-                storage = tensor.untyped_storage()
+                storage = holder(tensor).untyped_storage()
                 self._remember(storage, storage.nbytes())
         return out
 

@@ -32,6 +32,8 @@ from .moment_shards import MomentShards, whole_shape
 State = dict[str, Tensor | MomentShards]
 SETTINGS = "settings.json"
 _SHOWN = 3
+# Settings of an optimizer that a checkpoint keeps.
+_PLAIN = (bool, int, float, str, tuple)
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Tensor], settings: dict[str, Any]) -> None:
@@ -39,7 +41,8 @@ def save_checkpoint(path: str | Path, state: dict[str, Tensor], settings: dict[s
 
     path (Union[str, Path]): The folder.
     state (dict[str, Tensor]): Of `in_tensors`. What several processes hold under one name has to be the same.
-    settings (dict[str, Any]): Whatever else is needed, the same in all processes; JSON types.
+    settings (dict[str, Any]): Whatever else is needed, the same in all processes, in JSON types: "optimizer", of
+        `optimizer_settings`, among it.
     """
     path = Path(path)
     part, old = _beside(path, ".part"), _beside(path, ".old")
@@ -66,7 +69,7 @@ def load_checkpoint(path: str | Path, state: State) -> dict[str, Any]:
 
     path (Union[str, Path]): The folder.
     state (dict[str, Union[Tensor, MomentShards]]): What this process has by name; together, the processes have every
-        name.
+        name. What an optimizer has of parameters that never had a gradient when it was saved stays as it is.
     RETURNS (dict[str, Any]): The settings that were saved with it.
     RAISES (ValueError): S725 when files are missing or damaged, S726 when names or shapes are others; then no process
         has changed anything.
@@ -74,10 +77,12 @@ def load_checkpoint(path: str | Path, state: State) -> dict[str, Any]:
     path = Path(path)
     # A process that died between two renames leaves the checkpoint before under this name.
     path = path if path.exists() else _beside(path, ".old") if _beside(path, ".old").exists() else path
+    problem, metadata, settings = _read(path)
+    idle = tuple(f"optimizer.{name}." for group in settings.get("optimizer", ()) for name in group["idle"])
+    state = {name: value for name, value in state.items() if not name.startswith(idle)}
     shards = {name: value for name, value in state.items() if isinstance(value, MomentShards)}
     wanted = _gathered({name: tuple(value.shape) for name, value in state.items()})
     in_parts = _gathered(dict.fromkeys(shards))
-    problem, metadata = _read(path)
     problem = problem or _difference(path, metadata, wanted, in_parts)
     problem = next((found for found in _gathered({"": problem}, join=False) if found), None)
     if problem:
@@ -89,7 +94,7 @@ def load_checkpoint(path: str | Path, state: State) -> dict[str, Any]:
         parts = _parts(metadata, shards)
         for name, value in shards.items():
             value.load(parts[name], partial(_read_parts, path, metadata, name))
-    return json.loads((path / SETTINGS).read_text(encoding="utf-8"))
+    return settings
 
 
 def in_tensors(state: State) -> dict[str, Tensor]:
@@ -115,15 +120,18 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _read(path: Path) -> tuple[str | None, Metadata | None]:
-    """What is missing of a checkpoint or damaged, as far as this process looks, and its metadata."""
+def _read(path: Path) -> tuple[str | None, Metadata | None, dict[str, Any]]:
+    """What is missing of a checkpoint or damaged, as far as this process looks, its metadata and its settings."""
     damaged = damaged_files(path, _rank(), dist.get_world_size() if dist.is_initialized() else 1)
     if damaged:
-        return Errors.S725.format(path=path, missing=_listed(damaged)), None
+        return Errors.S725.format(path=path, missing=_listed(damaged)), None, {}
+    name = SETTINGS
     try:
-        return None, CheckpointReader(path).read_metadata()
+        settings = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
+        name = ".metadata"
+        return None, CheckpointReader(path).read_metadata(), settings
     except Exception as error:
-        return Errors.S725.format(path=path, missing=f".metadata ({first_line(error)})"), None
+        return Errors.S725.format(path=path, missing=f"{name} ({first_line(error)})"), None, {}
 
 
 def _difference(
@@ -208,3 +216,48 @@ def _kept(optimizer: Optimizer, tensor: Tensor) -> State:
     if isinstance(optimizer, Adapprox):
         return optimizer.checkpoint_state(tensor)
     return optimizer.state.get(tensor, {})
+
+
+def optimizer_settings(names: dict[str, Tensor], optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Settings of an optimizer, of all processes together.
+
+    names (dict[str, Tensor]): Parameters and buffers of this process.
+    optimizer (Optimizer): The optimizer.
+    RETURNS (list[dict[str, Any]]): "settings" with the names of their "parameters", and those of these that never had a
+        gradient ("idle"), of which the optimizer keeps nothing.
+    """
+    mine = {}
+    for name, group in _groups(names, optimizer).items():
+        plain = {key: value for key, value in group.items() if isinstance(value, _PLAIN)}
+        mine[name] = json.dumps(plain, sort_keys=True), not _kept(optimizer, names[name])
+    every: dict[str, tuple[str, bool]] = _gathered(mine)
+    # Of an optimizer without a state, nothing would tell the two apart.
+    keeps = not all(is_idle for _, is_idle in every.values())
+    found: dict[str, dict[str, Any]] = {}
+    for name, (plain, is_idle) in sorted(every.items()):
+        entry = found.setdefault(plain, {"settings": json.loads(plain), "parameters": [], "idle": []})
+        entry["parameters"].append(name)
+        if is_idle and keeps:
+            entry["idle"].append(name)
+    return list(found.values())
+
+
+def restore_settings(names: dict[str, Tensor], optimizer: Optimizer, saved: list[dict[str, Any]]) -> None:
+    """Give the groups of an optimizer the settings that their parameters had, and forget what it keeps of idle ones.
+
+    names (dict[str, Tensor]): Parameters and buffers of this process.
+    optimizer (Optimizer): The optimizer, with the state of the checkpoint.
+    saved (list[dict[str, Any]]): Of `optimizer_settings`.
+    """
+    settings = {name: entry["settings"] for entry in saved for name in entry["parameters"]}
+    for name, group in _groups(names, optimizer).items():
+        # JSON makes lists of tuples.
+        group |= {k: tuple(v) if isinstance(v, list) else v for k, v in settings[name].items() if k in group}
+    for name in (name for entry in saved for name in entry["idle"] if name in names):
+        optimizer.state.pop(names[name], None)
+
+
+def _groups(names: dict[str, Tensor], optimizer: Optimizer) -> dict[str, dict[str, Any]]:
+    """The group of each parameter by name."""
+    groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    return {name: groups[id(tensor)] for name, tensor in names.items() if id(tensor) in groups}

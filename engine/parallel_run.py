@@ -5,6 +5,7 @@ Stages run on `torch.distributed.pipelining`, the data dimension on `fully_shard
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,16 @@ from torch.utils._pytree import tree_unflatten
 from ..errors import Errors
 from .byte_sizes import parse_size
 from .graph_costs import Machine, Unit
-from .parallel_checkpoint import State, in_tensors, load_checkpoint, named_state, save_checkpoint
+from .matrix_views import local_part
+from .parallel_checkpoint import (
+    State,
+    in_tensors,
+    load_checkpoint,
+    named_state,
+    optimizer_settings,
+    restore_settings,
+    save_checkpoint,
+)
 from .parallel_plan import Degrees, ParallelPlan, Planner
 from .pipeline_runtime import build_runtime, run_step
 from .stage_module import StageModule
@@ -31,8 +41,6 @@ from .tied_gradients import TiedGradients
 
 Loss = Callable[[Any, Tensor], Tensor]
 _AXES = ("pipeline", "data", "tensor")
-# Settings of an optimizer that a checkpoint keeps.
-_PLAIN = (bool, int, float, str, tuple)
 
 
 def parallelize(
@@ -133,6 +141,8 @@ class ParallelTrainer:
         targets (Tensor): Its targets.
         RETURNS (float): Its loss before the step, the same in all processes.
         RAISES (ValueError): S722 for a batch that does not divide.
+        RAISES (RuntimeError): S718, in all processes, when the loss or a gradient is no finite number; the weights and
+            the state of the optimizer are those before the step.
         """
         inputs = inputs if isinstance(inputs, tuple) else (inputs,)
         values = {f"input_{i}": self._own_rows(x) for i, x in enumerate(inputs)}
@@ -144,13 +154,14 @@ class ParallelTrainer:
             else:
                 losses = self._alone(values, targets)
         self._tied.reduce()
+        loss, size = self._sums(losses)
+        if not math.isfinite(loss + size):
+            self.optimizer.zero_grad()
+            raise RuntimeError(Errors.S718.format(step=self.steps + 1, loss=loss, size=size))
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.steps += 1
-        total = torch.stack([x.detach() for x in losses]).sum() if losses else torch.zeros((), device=self.device)
-        if self.mesh:
-            dist.all_reduce(total)
-        return total.item() / (self.plan.micro_batches * self.plan.data * self.plan.tensor)
+        return loss
 
     def tensors(self) -> dict[str, Tensor]:
         """RETURNS (dict[str, Tensor]): Parameters and saved buffers of this process, by name in the model."""
@@ -168,9 +179,7 @@ class ParallelTrainer:
 
         path (Union[str, Path]): The folder.
         """
-        # Its groups differ by how parameters are spread alone: the settings are the same.
-        (group, *_) = self.optimizer.param_groups
-        settings = {name: value for name, value in group.items() if isinstance(value, _PLAIN)}
+        settings = optimizer_settings(self.tensors(), self.optimizer)
         save_checkpoint(path, self.state_dict(), {"steps": self.steps, "optimizer": settings})
 
     def load(self, path: str | Path) -> None:
@@ -190,9 +199,7 @@ class ParallelTrainer:
                 self.optimizer.state.clear()
             raise
         self.steps = settings["steps"]
-        for group in self.optimizer.param_groups:
-            # JSON makes lists of tuples.
-            group |= {k: tuple(v) if isinstance(v, list) else v for k, v in settings["optimizer"].items() if k in group}
+        restore_settings(self.tensors(), self.optimizer, settings["optimizer"])
 
     def _state(self) -> State:
         return named_state(self.tensors(), self.optimizer)
@@ -235,6 +242,17 @@ class ParallelTrainer:
                 )
             )
         return tensor.chunk(self.plan.data)[self._place["data"]].to(self.device)
+
+    def _sums(self, losses: list[Tensor]) -> tuple[float, float]:
+        """The loss, and the norms of what processes hold of the gradient, summed over them: finite if all of it is."""
+        grads = [local_part(p.grad) for p in self.module.parameters() if p.grad is not None]
+        zero = torch.zeros((), device=self.device)
+        loss = torch.stack([x.detach().float() for x in losses]).sum() if losses else zero
+        sums = torch.stack([loss, nn.utils.get_total_norm(grads).float() if grads else zero])
+        if self.mesh:
+            dist.all_reduce(sums)
+        total, size = sums.tolist()
+        return total / (self.plan.micro_batches * self.plan.data * self.plan.tensor), size
 
     def _alone(self, values: dict[str, Tensor], targets: Tensor) -> list[Tensor]:
         count, losses = self.plan.micro_batches, []

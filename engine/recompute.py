@@ -14,11 +14,13 @@ from torch.utils._pytree import tree_leaves
 from ..errors import Errors
 from .byte_sizes import format_size, parse_size
 from .layer_profile import LayerProfile
+from .live_memory import holder
 from .model_probe import Kind, ModelProbe, probe_model
 from .recompute_policy import LayerPolicy, keep_all, policy_cost, policy_sizes, rebuild_all, rebuild_named
 from .recompute_region import RegionPlan, Regions
 from .recompute_solver import PLANNERS
 from .repeated_layers import repeated_layers
+from .shared_result import shared_result
 from .stage_costs import LayerCosts, StageCosts
 
 # Times that a planner is asked.
@@ -89,7 +91,7 @@ class RecomputePlan:
 def plan_recompute(
     model: nn.Module,
     sample: Any,
-    budget: int | str,
+    budget: float | str,
     *,
     planner: str = "mix",
     loss: Callable[[Any], Tensor] | None = None,
@@ -99,12 +101,14 @@ def plan_recompute(
     """Measure a model on a sample and plan what its layers recompute (Lynx, arXiv 2406.08756).
 
     The model is run a few times in both directions, once while it recomputes everything, so that it need not fit
-    otherwise. Its weights, gradients, buffers and random state stay as they are.
+    otherwise. Its weights, gradients, buffers and random state stay as they are. Processes that a model is spread over
+    (DTensor) call this together, and all follow the plan of the first: it has the largest shards, and two that did not
+    recompute the same sum would wait for each other.
 
     model (Module): The model, on the device and in the mode (training) in which it will run.
     sample (Any): What it is called with: a tensor, a tuple of arguments, or a mapping of keyword arguments; as large as
         the batches to come.
-    budget (int or str): Bytes for weights, gradients and activations, such as "8GiB".
+    budget (Union[float, str]): Bytes for weights, gradients and activations, such as "8GiB".
     planner (str): "none", "full", "selective", "checkmate", "heu", "opt" or "mix".
     loss (Optional[Callable]): Makes a number of what the model returns; the sum of all of it by default.
     layers (Optional[Sequence[str]]): Names of the layers that may recompute; those that repeat by default.
@@ -122,9 +126,13 @@ def plan_recompute(
     probe = probe_model(model, names, sample, loss or _sum)
     profiles = {kind: call.profile() for kind, call in probe.first.items()}
     measured = [profiles[kind] for _, kind in probe.calls]
-    policies = _policies(measured, probe, planner, size, static + _weights(model))
-    plans = tuple(_layer_plan(probe, *call) for call in zip(probe.calls, measured, policies))
-    return RecomputePlan(plans, planner, static + _weights(model) + _peak(measured, policies, probe), size)
+
+    def make() -> RecomputePlan:
+        policies = _policies(measured, probe, planner, size, static + _weights(model))
+        plans = tuple(_layer_plan(probe, *call) for call in zip(probe.calls, measured, policies))
+        return RecomputePlan(plans, planner, static + _weights(model) + _peak(measured, policies, probe), size)
+
+    return shared_result(model, make)
 
 
 def _policies(
@@ -167,6 +175,9 @@ def _policies(
             continue
         policies = [profile.carried_out(policy) for profile, policy in zip(measured, plan.policies)]
         if slack(policies) < 0:
+            # What is recomputed during a sum is there beside the layer above.
+            policies = [policy.on_demand() for policy in policies]
+        if slack(policies) < 0:
             break
         best = min(best, _without_need(measured, policies, slack), key=lambda found: _total(layers, found))
     return best
@@ -182,11 +193,18 @@ def _peak(measured: Sequence[LayerProfile], policies: Sequence[LayerPolicy], pro
     """Bytes of gradients and activations at the worst moment, from what was alive when everything was recomputed.
 
     When the backward pass of a layer runs, all of that layer is there, kept or rebuilt, and of the layers before it
-    what they keep.
+    what they keep; beside its sum over processes, also what the layer below rebuilds meanwhile.
     """
-    kept = [_sizes(profile, policy)[0] for profile, policy in zip(measured, policies)]
-    before = [0, *itertools.accumulate(kept)]
-    return max(probe.head_peak + before[-1], *(peak + held for peak, held in zip(probe.layer_peaks, before)))
+    sizes = [_sizes(profile, policy) for profile, policy in zip(measured, policies)]
+    before = [0, *itertools.accumulate(kept for kept, _ in sizes)]
+    peaks = [probe.head_peak + before[-1]]
+    regions = [profile.region(policy) for profile, policy in zip(measured, policies)]
+    for i, (profile, peak) in enumerate(zip(measured, probe.layer_peaks)):
+        peaks.append(peak + before[i])
+        below = regions[i - 1] if i else None
+        if profile.after_sum is not None and regions[i] and below and below.early:
+            peaks.append(peaks[-1] - profile.costs.working_size + profile.after_sum + sizes[i - 1][1])
+    return max(peaks)
 
 
 def _without_need(
@@ -229,7 +247,7 @@ def _seconds(costs: LayerCosts, policy: LayerPolicy) -> float:
 
 def _weights(model: nn.Module) -> int:
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    return sum(t.numel() * t.element_size() for t in tensors.values())
+    return sum(holder(t).numel() * t.element_size() for t in tensors.values())
 
 
 def _sum(result: Any) -> Tensor:

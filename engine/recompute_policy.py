@@ -28,6 +28,10 @@ class LayerPolicy:
 
     choices: tuple[int, ...]
 
+    def on_demand(self) -> LayerPolicy:
+        """RETURNS (LayerPolicy): One that keeps the same, and rebuilds nothing in windows."""
+        return LayerPolicy(tuple(choice if choice == KEEP else DEMAND for choice in self.choices))
+
 
 @dataclass(frozen=True)
 class StagePlan:

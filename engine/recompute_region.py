@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 from torch.utils.checkpoint import SAC_IGNORED_OPS, checkpoint
 
@@ -168,19 +168,33 @@ class _Turns:
 
 @dataclass(frozen=True)
 class _Blank:
-    """A tensor of which nothing is needed but its shape."""
+    """A tensor of which nothing is needed but its shape.
+
+    kind (type), context, inside: Its class, what that says of itself, and what is inside it, tensors as blanks, for one
+        such as DTensor that holds no memory itself.
+    """
 
     size: torch.Size
     stride: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
+    kind: Any = None
+    context: Any = None
+    inside: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, tensor: Tensor) -> _Blank:
-        return cls(tensor.size(), tensor.stride(), tensor.dtype, tensor.device)
+        shape = tensor.size(), tensor.stride(), tensor.dtype, tensor.device
+        if not is_traceable_wrapper_subclass(tensor):
+            return cls(*shape)
+        names, context = tensor.__tensor_flatten__()
+        return cls(*shape, type(tensor), context, {name: _aside(getattr(tensor, name), False) for name in names})
 
     def tensor(self) -> Tensor:
-        return torch.empty_strided(self.size, self.stride, dtype=self.dtype, device=self.device)
+        if self.kind is None:
+            return torch.empty_strided(self.size, self.stride, dtype=self.dtype, device=self.device)
+        inside = {name: _back(value) for name, value in self.inside.items()}
+        return self.kind.__tensor_unflatten__(inside, self.context, self.size, self.stride)
 
 
 def _contexts(plan: RegionPlan) -> tuple[TorchDispatchMode, TorchDispatchMode]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+import json
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from adapprox_reference import ReferenceAdapprox
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from samarkand.engine import Adapprox
+from parallel_model import LENGTH, ROWS, batches, make_model, mean_loss, run_processes
+from samarkand.engine import Adapprox, parallelize
 from torch import Tensor, nn
 
 SETTINGS = {"lr": 1e-2, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1, "clip_threshold": 1.0}
@@ -238,6 +243,7 @@ def test_groups_have_settings_of_their_own():
         {"min_rank": 0},
         {"tolerance": 2.0},
         {"clip_threshold": 0.0},
+        {"seed": 2**32},
     ],
 )
 def test_S701_settings_out_of_range(settings):
@@ -273,3 +279,44 @@ def test_the_maths_compiles():
     second, start = torch.rand(2, 9, 7), torch.rand(2, 7, 3)
     compiled = torch.compile(renew, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(second, start), renew(second, start))
+
+
+@pytest.mark.slow
+def test_a_compiled_step_is_the_same_step():
+    x, steps = torch.randn(16, 32, generator=torch.Generator().manual_seed(0)), []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(32, 48), nn.GELU(), nn.Linear(48, 32))
+        optimizer = Adapprox(network.parameters(), lr=1e-2)
+        step = torch.compile(optimizer.step, backend="eager") if compiled else optimizer.step
+        for _ in range(3):
+            optimizer.zero_grad()
+            network(x).square().mean().backward()
+            step()
+        steps.append(list(network.parameters()))
+    for expected, found in zip(*steps):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def _train_in_bfloat16(folder: Path) -> None:
+    inputs = (torch.empty(ROWS, LENGTH, dtype=torch.long, device="meta"),)
+    found = {}
+    for beta1 in (0.9, 0.0):
+        optimizer = partial(Adapprox, lr=3e-3, betas=(beta1, 0.999))
+        for dtype in (torch.float32, torch.bfloat16):
+            model = make_model().to(dtype)
+            trainer = parallelize(model, inputs, mean_loss, degrees=(2, 1, 1), optimizer=optimizer)
+            found[f"{beta1} {dtype}"] = [trainer.step(*batch) for batch in batches()[:8]]
+            assert all(p.dtype == dtype for p in trainer.module.parameters())
+    if dist.get_rank() == 0:
+        (folder / "losses.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+def test_bfloat16_shards_learn_as_float32_ones(tmp_path):
+    folder = tmp_path / "run"
+    assert run_processes(folder, 2, _train_in_bfloat16, folder) == [0, 0]
+    losses = json.loads((folder / "losses.json").read_text(encoding="utf-8"))
+    for beta1 in (0.9, 0.0):
+        exact, rounded = (losses[f"{beta1} {dtype}"] for dtype in (torch.float32, torch.bfloat16))
+        assert exact[-1] < 0.9 * exact[0]
+        assert rounded == pytest.approx(exact, rel=0.03)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import shutil
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,9 +24,11 @@ from parallel_model import (
     mean_loss,
     reference_losses,
     run_jobs,
+    run_processes,
 )
 from samarkand.engine import parallelize
 from samarkand.engine.parallel_run import ParallelTrainer
+from torch import Tensor, nn
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +193,121 @@ def test_a_resume_has_the_same_dropout_and_the_same_learning_rate(tmp_path):
     again = _with_dropout()
     again.load(tmp_path / "saved")
     assert losses + _steps(again, 6) == expected
+
+
+INPUTS = (torch.empty(ROWS, LENGTH, dtype=torch.long, device="meta"),)
+DIVERGED = 7
+
+
+def _diverging_loss(scores: Tensor, targets: Tensor) -> Tensor:
+    """NaN for the targets `DIVERGED`, and finite with an endless gradient for those of one more."""
+    loss = mean_loss(scores, targets)
+    if (targets == DIVERGED).all():
+        return loss * float("nan")
+    return loss + (scores.sum() * 0).sqrt() if (targets == DIVERGED + 1).all() else loss
+
+
+def _assert_survives(trainer: ParallelTrainer) -> list[float]:
+    """Losses around steps that come to nothing."""
+    rows = batches()
+    losses = [trainer.step(*rows[0])]
+    before = {name: tensor.clone() for name, tensor in trainer.state_dict().items()}
+    for target in (DIVERGED, DIVERGED + 1):
+        with pytest.raises(RuntimeError, match=r"\[S718\] The loss of step 2 is .*nan"):
+            trainer.step(rows[1][0], torch.full_like(rows[1][1], target))
+    after = trainer.state_dict()
+    assert all(torch.equal(_whole(value), _whole(after[name])) for name, value in before.items())
+    return [*losses, trainer.step(*rows[1])]
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def _diverge(folder: Path) -> None:
+    for degrees in ((1, 1, 2), (2, 1, 1)):
+        trainer = parallelize(make_model(), INPUTS, _diverging_loss, degrees=degrees, optimizer=make_optimizer)
+        losses = _assert_survives(trainer)
+        (folder / f"{degrees[0]}-{torch.distributed.get_rank()}.json").write_text(json.dumps(losses))
+
+
+def test_a_loss_that_is_no_number_changes_nothing_in_any_process(expected, tmp_path):
+    trainer = parallelize(make_model(), INPUTS, _diverging_loss, optimizer=make_optimizer)
+    _assert_same(_assert_survives(trainer), expected[:2])
+    folder = tmp_path / "run"
+    assert run_processes(folder, 2, _diverge, folder) == [0, 0]
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    assert len(found) == 4
+    for losses in found:
+        _assert_same(losses, expected[:2])
+
+
+class _WithUnused(nn.Module):
+    """Blocks with a parameter that nothing reads."""
+
+    class Block(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.linear, self.unused = nn.Linear(width, width), nn.Parameter(torch.ones(width))
+
+        def forward(self, x: Tensor) -> Tensor:
+            """[rows, width] -> [rows, width]."""
+            return torch.tanh(self.linear(x))
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(self.Block(width) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[rows, width] -> [rows, width]."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def _squares(found: Tensor, targets: Tensor) -> Tensor:
+    return (found - targets).square().mean()
+
+
+def test_parameters_without_a_gradient_do_not_hinder_a_checkpoint(tmp_path):
+    def trainer() -> ParallelTrainer:
+        torch.manual_seed(0)
+        return parallelize(_WithUnused(), (torch.empty(4, 4, device="meta"),), _squares)
+
+    batch = torch.ones(4, 4), torch.zeros(4, 4)
+    first = trainer()
+    first.step(*batch)
+    first.save(tmp_path / "saved")
+    again = trainer()
+    again.load(tmp_path / "saved")
+    assert again.state_dict().keys() == first.state_dict().keys()
+    assert again.step(*batch) == first.step(*batch)
+    # An optimizer that keeps more than the one before cannot go on from its checkpoint.
+    plain = parallelize(_WithUnused(), (torch.empty(4, 4, device="meta"),), _squares, optimizer=torch.optim.SGD)
+    plain.step(*batch)
+    plain.save(tmp_path / "plain")
+    with pytest.raises(ValueError, match=r"\[S726\].*exp_avg.* missing"):
+        trainer().load(tmp_path / "plain")
+
+
+def _decaying_matrices(groups: Iterable[dict]) -> torch.optim.Optimizer:
+    parameters = [p for group in groups for p in group["params"]]
+    sides = [[p for p in parameters if (p.ndim > 1) == wide] for wide in (True, False)]
+    return torch.optim.AdamW(
+        [{"params": side, "weight_decay": decay, "lr": 3e-3} for side, decay in zip(sides, (0.5, 0.0))]
+    )
+
+
+def test_groups_of_an_optimizer_keep_their_own_settings(tmp_path):
+    def trainer() -> ParallelTrainer:
+        return make_trainer(optimizer=_decaying_matrices)
+
+    first = trainer()
+    first.step(*batches()[0])
+    first.optimizer.param_groups[1]["lr"] = 1e-3
+    first.save(tmp_path / "saved")
+    again = trainer()
+    again.load(tmp_path / "saved")
+    assert [(g["weight_decay"], g["lr"]) for g in again.optimizer.param_groups] == [(0.5, 3e-3), (0.0, 1e-3)]
+    assert again.step(*batches()[1]) == first.step(*batches()[1])
+    assert all(torch.equal(value, first.state_dict()[name]) for name, value in again.state_dict().items())
