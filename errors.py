@@ -676,6 +676,6 @@ class Warnings(metaclass=_Coded):
         "They count double: leave one out, or set correlated in the label model."
     )
     SW1130 = (
-        "The pipeline keeps no thresholds for the recalls, and they were chosen on the texts that are scored: right for "
-        "a development set, too good for a test set. Set thresholds in the scorer, or call evaluate_at_recall."
+        "The pipeline keeps no thresholds for the recalls, and they were chosen on the texts that are scored: right "
+        "for a development set, too good for a test set. Set thresholds in the scorer, or call evaluate_at_recall."
     )

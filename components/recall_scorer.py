@@ -5,6 +5,7 @@ Thresholds are chosen on one set of examples, and judged on another.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from spacy.language import Language
 from spacy.training import Example
 from spacy.util import registry
 
-from ..errors import Errors
+from ..errors import Errors, SamarkandWarning, Warnings
 from ..models.recall_thresholds import precision_and_recall, recall_threshold
 from .cats_scorer import score_cats
 
@@ -105,9 +106,11 @@ def make_cats_at_recall_scorer(
     """Make a scorer that adds precision at given recalls to those of `score_cats`.
 
     recalls (Sequence[float]): Recalls, above 0 and up to 1.
-    thresholds (Optional[dict[str, dict[str, float]]]): What `choose_thresholds` gave, to score a test set. Null chooses
-        them on the examples that are scored, as is right for the development set of a training, and for no other.
-    RETURNS (Callable): The scorer.
+    thresholds (Optional[dict[str, dict[str, float]]]): What `choose_thresholds` gave. Null takes those that the pipe
+        keeps: `transfer_textcat` keeps those of the first examples that are scored after it learnt, in `spacy train`
+        the development set, and saves them.
+    RETURNS (Callable): The scorer. It warns (SW1130) when it has to choose thresholds on examples that are to be judged
+        by them, since the pipe keeps none.
     RAISES (ValueError): S1130 for a recall out of range.
     """
     _check_recalls(recalls)
@@ -115,12 +118,32 @@ def make_cats_at_recall_scorer(
 
 
 def _score(
-    examples: Iterable[Example], *, recalls: Sequence[float], thresholds: Thresholds | None, **kwargs: Any
+    examples: Iterable[Example],
+    *,
+    recalls: Sequence[float],
+    thresholds: Thresholds | None,
+    recall_thresholds: Thresholds | None = None,
+    **kwargs: Any,
 ) -> dict[str, Any]:
+    """Score; `recall_thresholds` are those that a pipe keeps, to be filled in when it has learnt since."""
     examples = list(examples)
-    options = {"multi_label": kwargs.get("multi_label", False)}
-    chosen = choose_thresholds(examples, recalls, **options) if thresholds is None else thresholds
-    return {**score_cats(examples, **kwargs), **score_cats_at_recall(examples, chosen, **options)}
+    multi_label = kwargs.get("multi_label", False)
+    chosen = thresholds or _at_recalls(recall_thresholds or {}, recalls)
+    if not chosen:
+        chosen = choose_thresholds(examples, recalls, multi_label=multi_label)
+        if recall_thresholds == {}:
+            recall_thresholds.update(chosen)
+        else:
+            warnings.warn(Warnings.SW1130, SamarkandWarning, stacklevel=2)
+    return {**score_cats(examples, **kwargs), **score_cats_at_recall(examples, chosen, multi_label=multi_label)}
+
+
+def _at_recalls(thresholds: Thresholds, recalls: Sequence[float]) -> Thresholds:
+    """Those for the recalls; none when one is missing."""
+    percents = [_percent(recall) for recall in recalls]
+    if not all(percent in by_recall for by_recall in thresholds.values() for percent in percents):
+        return {}
+    return {label: {percent: by_recall[percent] for percent in percents} for label, by_recall in thresholds.items()}
 
 
 def _columns(examples: Iterable[Example], multi_label: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:

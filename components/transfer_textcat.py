@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,13 @@ class TransferTextcat(ClassLabels, TrainablePipe):
         self.transfer = transfer or TransferWeights()
         self.swaps = swaps or make_character_noise()
         self.scorer = scorer
-        self.cfg: dict[str, Any] = {"labels": [], "threshold": threshold, "positive_label": None}
+        self.cfg: dict[str, Any] = {
+            "labels": [],
+            "threshold": threshold,
+            "positive_label": None,
+            "recall_thresholds": None,
+        }
+        self._has_learnt = False
 
     def predict(self, docs: Iterable[Doc]) -> np.ndarray:
         """Score classes without setting them.
@@ -155,6 +162,7 @@ class TransferTextcat(ClassLabels, TrainablePipe):
         if not any(len(eg.predicted) for eg in examples):
             return losses
         targets = self._targets(examples)
+        self._has_learnt = True
         set_dropout_rate(self.model, drop)
         docs = [eg.predicted for eg in examples]
         copies = self.swaps(docs) if self.transfer.is_on else docs
@@ -212,6 +220,7 @@ class TransferTextcat(ClassLabels, TrainablePipe):
         if positive_label is not None and (positive_label not in self.labels or len(self.labels) != 2):
             raise ValueError(Errors.S623.format(label=positive_label, labels=", ".join(self.labels)))
         self.cfg["positive_label"] = positive_label
+        self._has_learnt = True
         self.model.set_dim("nO", len(self.labels))
         sample = [eg.predicted for eg in islice(get_examples(), 10)]
         self.model.initialize(X=sample)
@@ -220,18 +229,45 @@ class TransferTextcat(ClassLabels, TrainablePipe):
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """Score predicted against reference documents.
 
-        examples (Iterable[Example]): The documents.
+        examples (Iterable[Example]): The documents. The first that are scored after an update, in training those of
+            the development set, are what thresholds of recall are chosen on; later ones are judged by them.
         RETURNS (dict[str, Any]): Scores by name, see `score_cats`.
         """
         if self.scorer is None:
             return {}
-        return self.scorer(
+        kept = {} if self._has_learnt else self.cfg["recall_thresholds"]
+        scores = self.scorer(
             examples,
             labels=self.labels,
             multi_label=not self.exclusive,
             positive_label=self.cfg["positive_label"],
             threshold=self.cfg["threshold"],
+            recall_thresholds=kept,
         )
+        # A scorer that knows nothing of thresholds leaves none.
+        self.cfg["recall_thresholds"] = kept or None
+        self._has_learnt = False
+        return scores
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> TransferTextcat:
+        """Load the pipe; what it learnt before is gone, and thresholds of recall are those that were saved.
+
+        bytes_data (bytes): What `to_bytes` returned.
+        exclude (Iterable[str]): Parts to leave out.
+        RETURNS (TransferTextcat): The pipe itself.
+        """
+        self._has_learnt = False
+        return super().from_bytes(bytes_data, exclude=exclude)
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> TransferTextcat:
+        """Load the pipe; what it learnt before is gone, and thresholds of recall are those that were saved.
+
+        path (Union[str, Path]): The folder.
+        exclude (Iterable[str]): Parts to leave out.
+        RETURNS (TransferTextcat): The pipe itself.
+        """
+        self._has_learnt = False
+        return super().from_disk(path, exclude=exclude)
 
     def _targets(self, examples: list[Example]) -> np.ndarray:
         """Gold scores, `UNKNOWN` where nothing is known. (examples, classes)"""

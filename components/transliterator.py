@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import spacy
@@ -11,8 +12,10 @@ from spacy.pipeline import Pipe
 from spacy.tokens import Doc
 from spacy.util import filter_spans
 
-from ..errors import Errors
-from ..models.transliteration import Transliteration, Transliterator
+from ..errors import Errors, SamarkandWarning, Warnings
+from ..models.transliteration import ICU_TABLES, Transliteration, Transliterator
+from .language_identifier import KEY as LANGUAGE_KEY
+from .language_identifier import get_language
 
 # In `doc.user_data`: the text and its runs, which travel with bytes and pickles.
 KEY = "samarkand.transliteration"
@@ -25,28 +28,47 @@ ATTRIBUTE = "transliteration"
     default_config={"tables": None, "pipeline": None},
 )
 def make_transliterator(
-    nlp: Language, name: str, tables: dict[str, str] | None, pipeline: str | None
+    nlp: Language, name: str, tables: dict[str, str | dict[str, str]] | None, pipeline: str | None
 ) -> TransliteratorPipe:
     """Make a `transliterator` pipe.
 
-    tables (Optional[dict[str, str]]): Table by ISO 15924 code of a script: "ug-tr", "ckb-kmr", "ka-latn",
-        "ar-buckwalter", or "icu:" and an ICU transform. None for ICU's transforms to Latin.
+    tables (Optional[dict[str, Union[str, dict[str, str]]]]): Table by ISO 15924 code of a script: "ug-tr", "ckb-kmr",
+        "ka-latn", "ar-buckwalter", or "icu:" and an ICU transform. Under the code of a language, as `doc._.language`
+        has it, tables by script that take the place of those for its documents. None for ICU's transforms to Latin.
     pipeline (Optional[str]): Name or folder of a pipeline that reads the transliterated text. Its entities become those
         of the document, on the tokens that they came from; entities that are there already stay.
     RETURNS (TransliteratorPipe): The pipe.
     """
-    return TransliteratorPipe(name, Transliterator(tables), pipeline=pipeline)
+    tables = ICU_TABLES if tables is None else tables
+    scripts = {script: table for script, table in tables.items() if isinstance(table, str)}
+    languages = {
+        language: Transliterator({**scripts, **own}) for language, own in tables.items() if not isinstance(own, str)
+    }
+    return TransliteratorPipe(name, Transliterator(scripts), languages=languages, pipeline=pipeline)
 
 
 class TransliteratorPipe(Pipe):
-    """Sets `doc._.transliteration`, a `Transliteration` of the text. Settings as in `make_transliterator`."""
+    """Sets `doc._.transliteration`, a `Transliteration` of the text.
+
+    transliterator (Optional[Transliterator]): Reads the documents; None for ICU's transforms to Latin.
+    languages (Optional[Mapping[str, Transliterator]]): Read those of a language in its place, by `doc._.language`.
+    pipeline (Optional[str]): As in `make_transliterator`.
+    WARNS: SW640 when there are `languages` and nothing has said which one a document is in.
+    """
 
     def __init__(
-        self, name: str = "transliterator", transliterator: Transliterator | None = None, *, pipeline: str | None = None
+        self,
+        name: str = "transliterator",
+        transliterator: Transliterator | None = None,
+        *,
+        languages: Mapping[str, Transliterator] | None = None,
+        pipeline: str | None = None,
     ) -> None:
         self.name = name
         self.transliterator = transliterator or Transliterator()
+        self.languages = dict(languages or {})
         self.pipeline = pipeline
+        self._has_warned = False
         self._reader: Language | None = None
         if not Doc.has_extension(ATTRIBUTE):
             Doc.set_extension(ATTRIBUTE, getter=get_transliteration)
@@ -75,7 +97,7 @@ class TransliteratorPipe(Pipe):
             yield from docs
 
     def _annotate(self, docs: list[Doc]) -> None:
-        found = [self.transliterator(doc.text) for doc in docs]
+        found = [self._transliterator_of(doc)(doc.text) for doc in docs]
         for doc, written in zip(docs, found):
             doc.user_data[KEY] = {"text": written.text, "runs": written.runs}
         if self.pipeline is not None:
@@ -83,6 +105,13 @@ class TransliteratorPipe(Pipe):
                 self._reader = spacy.load(self.pipeline)
             for doc, written, twin in zip(docs, found, self._reader.pipe(written.text for written in found)):
                 project_entities(doc, written, twin)
+
+    def _transliterator_of(self, doc: Doc) -> Transliterator:
+        if self.languages and LANGUAGE_KEY not in doc.user_data and not self._has_warned:
+            self._has_warned = True
+            message = Warnings.SW640.format(name=self.name, languages=", ".join(self.languages))
+            warnings.warn(message, SamarkandWarning, stacklevel=2)
+        return self.languages.get(get_language(doc), self.transliterator)
 
     def __getstate__(self) -> dict[str, Any]:
         # The other pipeline is loaded again where it is needed, as the first time.

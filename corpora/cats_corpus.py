@@ -8,14 +8,14 @@
 import os
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
-from spacy.training import Example
+from spacy.training import Example, dont_augment
 from spacy.util import registry
 
 from ..errors import Errors
@@ -25,7 +25,7 @@ from .cats_sets import cats_records
 from .records import Record, find_files
 from .sentence_files import json_rows
 
-__all__ = ["CatsCorpus"]
+__all__ = ["CatsCorpus", "record_labels", "record_text", "write_docbin"]
 
 # A path that starts so names a set of SAMARKAND_DATA.
 SET_PREFIX = "set:"
@@ -46,6 +46,7 @@ class CatsCorpus:
     limit (int): Number of documents to stop after; 0 reads all.
     shuffle (bool): Give the documents in a new order on every pass, which holds all of them in memory.
     seed (int): Seed of the orders.
+    augmenter (Optional[Callable]): Makes more examples of one, such as `samarkand.SwapAugmenter.v1`.
     RAISES (ValueError): S630 when the path is null.
     """
 
@@ -58,6 +59,7 @@ class CatsCorpus:
         limit: int = 0,
         shuffle: bool = False,
         seed: int = 0,
+        augmenter: Callable | None = None,
     ) -> None:
         if not path:
             raise ValueError(Errors.S630)
@@ -67,6 +69,7 @@ class CatsCorpus:
         self.limit = limit
         self.shuffle = shuffle
         self.seed = seed
+        self.augmenter = augmenter or dont_augment
         self._passes = 0
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
@@ -87,7 +90,7 @@ class CatsCorpus:
         empty = True
         for where, record in located:
             empty = False
-            yield self._example(nlp, record, where)
+            yield from self.augmenter(nlp, self._example(nlp, record, where))
         if empty:
             raise ValueError(Errors.S632.format(paths=", ".join(map(str, self.paths)), langs=self.langs or "all"))
 
@@ -121,10 +124,7 @@ class CatsCorpus:
                     yield f"{file}, line {number}", record
 
     def _example(self, nlp: Language, record: Record, where: str) -> Example:
-        text, second = record["text"], record.get("text_b")
-        if second is not None and not isinstance(second, str):
-            raise ValueError(Errors.S631.format(where=where, reason=f"'text_b' holds {second!r}, no text"))
-        predicted = nlp.make_doc(text if second is None else join_pair(text, second))
+        predicted = nlp.make_doc(record_text(record, where))
         reference = predicted.copy()
         cats = _cats(record, where)
         if self.labels is not None and (cats or record.get("label") == []):
@@ -138,6 +138,35 @@ class CatsCorpus:
         return Example(predicted, reference)
 
 
+def record_text(record: Record, where: str) -> str:
+    """The text of a record, or both texts of a pair in one.
+
+    record (dict[str, Any]): The record, with "text" and, if need be, "text_b".
+    where (str): Where it is, for messages.
+    RETURNS (str): The text.
+    RAISES (ValueError): S631 for a second text that is none.
+    """
+    second = record.get("text_b")
+    if second is not None and not isinstance(second, str):
+        raise ValueError(Errors.S631.format(where=where, reason=f"'text_b' holds {second!r}, no text"))
+    return record["text"] if second is None else join_pair(record["text"], second)
+
+
+def record_labels(record: Record, where: str) -> list[str]:
+    """The labels under "label" of a record.
+
+    record (dict[str, Any]): The record.
+    where (str): Where it is, for messages.
+    RETURNS (list[str]): One or more, as words even when they are numbers; none for a record without labels.
+    RAISES (ValueError): S631 for what is no label.
+    """
+    found = record.get("label")
+    labels = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(isinstance(label, (str, int)) for label in labels):
+        raise ValueError(Errors.S631.format(where=where, reason=f"'label' holds {found!r}, no label"))
+    return [str(label) for label in labels]
+
+
 def _cats(record: Record, where: str) -> dict[str, float]:
     """Scores by label; none for a record without labels."""
     if "cats" in record:
@@ -145,11 +174,7 @@ def _cats(record: Record, where: str) -> dict[str, float]:
         if not isinstance(cats, dict) or not all(_is_score(score) for score in cats.values()):
             raise ValueError(Errors.S631.format(where=where, reason="'cats' are no numbers from 0 to 1 by label"))
         return {label: float(score) for label, score in cats.items()}
-    found = record.get("label")
-    labels = found if isinstance(found, list) else [] if found is None else [found]
-    if not all(isinstance(label, (str, int)) for label in labels):
-        raise ValueError(Errors.S631.format(where=where, reason=f"'label' holds {found!r}, no label"))
-    return {str(label): 1.0 for label in labels}
+    return dict.fromkeys(record_labels(record, where), 1.0)
 
 
 def _is_score(value: Any) -> bool:

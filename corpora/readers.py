@@ -2,11 +2,11 @@
 
 # No postponed annotations here: the config system reads the types of the settings from the signature.
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from spacy.language import Language
-from spacy.training import Example
+from spacy.training import Example, dont_augment
 from spacy.util import registry
 
 from ..errors import Errors
@@ -36,6 +36,7 @@ class SpanCorpus:
         tokens as missing in `doc.ents`, and counts it; "expand" widens it to whole tokens and counts it;
         "error" raises, for spans with any other problem too.
     joiner (str): What joins the tokens of CoNLL files without `# text` lines: "" for Chinese.
+    augmenter (Optional[Callable]): Makes more examples of one, such as `samarkand.SwapAugmenter.v1`.
     RAISES (ValueError): S212 when the path is null, S214 for an unknown value of `misaligned`.
     """
 
@@ -51,6 +52,7 @@ class SpanCorpus:
         seed: int = 0,
         misaligned: str = "warn",
         joiner: str = " ",
+        augmenter: Callable | None = None,
     ) -> None:
         if not path:
             raise ValueError(Errors.S212)
@@ -65,6 +67,7 @@ class SpanCorpus:
         self.seed = seed
         self.misaligned = misaligned
         self.joiner = joiner
+        self.augmenter = augmenter or dont_augment
         self.report = SpanReport()
         self._passes = 0
         self._warned = 0
@@ -85,7 +88,7 @@ class SpanCorpus:
             for where, record in located:
                 example = self._example(nlp, record, where)
                 if example is not None:
-                    yield example
+                    yield from self.augmenter(nlp, example)
         finally:
             self._warn()
 

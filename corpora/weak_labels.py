@@ -6,23 +6,24 @@ Written as JSON lines that `samarkand.CatsCorpus.v1` reads, with a summary besid
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from spacy.language import Language
-from spacy.tokens import Doc
 from spacy.util import import_file, load_config, load_model, registry
 from thinc.api import Config
 
-from ..errors import Errors, first_line, is_coded
+from ..errors import Errors, SamarkandWarning, Warnings, first_line, is_coded
 from ..models.dawid_skene import DawidSkene
 from ..models.label_model import ABSTAIN, TIE, LabelModel, MajorityVote
 from ..models.settings import parse_overrides
-from ..models.text_pairs import join_pair
 from ..replacing import replace_file
+from .cats_corpus import record_labels, record_text
 from .labelling_functions import LabellingFunction, Votes, apply_functions, summarize_votes
 from .records import Record, find_files, write_records
 from .sentence_files import json_rows
@@ -67,7 +68,7 @@ def weak_label(
     """Label texts. All of them are held in memory, and written in their order with what else their records hold.
 
     A record gets "cats", a probability by label, empty where it stays without labels; and "votes", a label by function.
-    Functions are judged by those records whose "label" is a string.
+    Functions are judged by the records with one "label", read as `CatsCorpus` reads it.
 
     config (Path): A .cfg file with the section [weak_labels].
     inputs (Sequence[Union[str, Path]]): JSON lines with "text", plain or compressed: files, folders or globs.
@@ -75,20 +76,28 @@ def weak_label(
     overrides (Sequence[str]): `--section.key value` words.
     code (Optional[Path]): Python file that registers functions which the config names.
     force (bool): Replace an output that exists.
-    RETURNS (dict[str, Any]): The summary: "documents", "labelled", "labels" with their counts, "functions", and, with
-        known labels, "accuracy" of the label model and of "majority" vote on documents with votes.
+    RETURNS (dict[str, Any]): The summary: "documents", "labelled", "labels" with their counts, "functions",
+        "correlations", the pairs of functions that agree more than their accuracies explain, the strongest first (None
+        when the label model does not look for them), and, with known labels, "accuracy" of the label model and of
+        "majority" vote on documents with votes.
     RAISES (OSError): S201 without such a file, S217 for an output that exists, S841 for missing rules.
     RAISES (ValueError): S1110 for a config that cannot be used, S1100 to S1104 for functions, S1111 when none votes,
-        S842 for a line that is no record.
+        S631 for a record that cannot be used, S842 for a line that is none.
+    WARNS: SW1110 for known labels that are none of those that are voted on.
     """
     if output.exists() and not force:
         raise FileExistsError(Errors.S217.format(path=output))
     settings, resolved = load_settings(config, overrides, code=code)
-    records = list(_records(inputs))
-    votes = apply_functions(settings.functions, _docs(settings.model, records), settings.labels)
+    located = list(_records(inputs))
+    records = [record for _, record in located]
+    known_labels = [record_labels(record, where) for where, record in located]
+    docs = _pipeline(settings.model).pipe(record_text(record, where) for where, record in located)
+    # A config may have numbers for labels, as records may.
+    labels = None if settings.labels is None else [str(label) for label in settings.labels]
+    votes = apply_functions(settings.functions, docs, labels)
     if not (votes.matrix != ABSTAIN).any():
         raise ValueError(Errors.S1111.format(count=len(records)))
-    gold = _gold(records, votes.labels)
+    gold = _gold(known_labels, votes.labels)
     known = gold if settings.use_gold else None
     model = settings.label_model.fit(votes.matrix, len(votes.labels), known)
     probabilities = model.predict_proba(votes.matrix)
@@ -139,27 +148,25 @@ def describe(summary: dict[str, Any]) -> str:
     if "accuracy" in summary:
         lines.append(f"accuracy on known labels {summary['accuracy']:.3f}, of majority vote {summary['majority']:.3f}")
     width = max(len("function"), *(len(row["name"]) for row in summary["functions"]))
-    lines.append(f"{'function':{width}}  coverage  overlap  conflict  accuracy  estimated  labels")
+    lines.append(f"{'function':{width}}  coverage  overlap  conflict  accuracy  estimated  weight  labels")
     for row in summary["functions"]:
         shares = "  ".join(f"{row[key]:{len(key)}.3f}" for key in ("coverage", "overlap", "conflict"))
         guesses = "  ".join(
-            f"{'-' if row[key] is None else format(row[key], '.3f'):>{len(key)}}" for key in ("accuracy", "estimated")
+            f"{'-' if row[key] is None else format(row[key], '.3f'):>{len(key)}}"
+            for key in ("accuracy", "estimated", "weight")
         )
         lines.append(f"{row['name']:{width}}  {shares}  {guesses}  {' '.join(row['labels'])}")
+    if summary["correlations"]:
+        lines.append("agree more than their accuracies explain, 1 for copies:")
+        lines += [f"  {pair['excess']:.3f}  {', '.join(pair['functions'])}" for pair in summary["correlations"]]
     return "\n".join(lines)
 
 
-def _records(inputs: Sequence[str | Path]) -> Iterator[Record]:
+def _records(inputs: Sequence[str | Path]) -> Iterator[tuple[str, Record]]:
+    """Records, each with its file and line for messages."""
     for path in inputs:
         for file in find_files(path):
-            yield from (record for _, record in json_rows(file, text=str))
-
-
-def _docs(model: str | None, records: list[Record]) -> Iterator[Doc]:
-    texts = (
-        join_pair(record["text"], record["text_b"]) if "text_b" in record else record["text"] for record in records
-    )
-    return _pipeline(model).pipe(texts)
+            yield from ((f"{file}, line {number}", record) for number, record in json_rows(file, text=str))
 
 
 def _pipeline(model: str | None) -> Language:
@@ -173,10 +180,14 @@ def _pipeline(model: str | None) -> Language:
         raise ValueError(Errors.S1103.format(model=model, reason=first_line(error))) from error
 
 
-def _gold(records: list[Record], labels: Sequence[str]) -> np.ndarray:
+def _gold(known: Sequence[Sequence[str]], labels: Sequence[str]) -> np.ndarray:
+    """Classes of the records with one label, `ABSTAIN` for the others."""
+    single = [found[0] if len(found) == 1 else None for found in known]
+    if strange := [label for label in single if label is not None and label not in labels]:
+        message = Warnings.SW1110.format(count=len(strange), example=strange[0], labels=", ".join(labels))
+        warnings.warn(message, SamarkandWarning, stacklevel=3)
     classes = {label: at for at, label in enumerate(labels)}
-    found = (record.get("label") for record in records)
-    return np.array([classes.get(label, ABSTAIN) if isinstance(label, str) else ABSTAIN for label in found], dtype=int)
+    return np.array([classes.get(label, ABSTAIN) for label in single], dtype=int)
 
 
 def _labelled(
@@ -193,13 +204,16 @@ def _summary(
 ) -> dict[str, Any]:
     best = probabilities.argmax(axis=1)[is_labelled]
     rows = [asdict(row) for row in summarize_votes(votes, gold)]
-    for row, estimated in zip(rows, model.accuracies()):
+    weights = getattr(model, "weights", [None] * len(rows))
+    for row, estimated, weight in zip(rows, model.accuracies(), weights):
         row["estimated"] = None if np.isnan(estimated) else float(estimated)
+        row["weight"] = None if weight is None else float(weight)
     summary: dict[str, Any] = {
         "documents": len(votes.matrix),
         "labelled": int(is_labelled.sum()),
         "labels": {label: int((best == at).sum()) for at, label in enumerate(votes.labels)},
         "functions": rows,
+        "correlations": _correlations(votes.functions, getattr(model, "excess", None)),
     }
     judged = (gold != ABSTAIN) & (votes.matrix != ABSTAIN).any(axis=1)
     if judged.any():
@@ -208,6 +222,18 @@ def _summary(
         for name, guesses in (("accuracy", model.predict_proba(votes.matrix)), ("majority", majority)):
             summary[name] = _accuracy(guesses[judged], gold[judged])
     return summary
+
+
+def _correlations(names: Sequence[str], excess: np.ndarray | None) -> list[dict[str, Any]] | None:
+    """Pairs that agree beyond what their accuracies explain, the strongest first."""
+    if excess is None:
+        return None
+    pairs = [
+        {"functions": [names[j], names[k]], "excess": float(excess[j, k])}
+        for j, k in combinations(range(len(names)), 2)
+        if excess[j, k] > 0
+    ]
+    return sorted(pairs, key=lambda pair: -pair["excess"])
 
 
 def _accuracy(guesses: np.ndarray, gold: np.ndarray) -> float:

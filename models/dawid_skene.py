@@ -16,7 +16,7 @@ from spacy import registry
 
 from ..errors import Errors, SamarkandWarning, Warnings
 from .label_model import ABSTAIN, check_votes
-from .vote_dependence import find_repeats, independence_weights
+from .vote_dependence import excess_agreement, find_repeats, independence_weights
 
 __all__ = ["DawidSkene", "make_dawid_skene"]
 
@@ -44,7 +44,8 @@ class DawidSkene:
     RAISES (ValueError): S1122 for a setting out of range.
 
     After `fit`, `class_balance` is pi (C), and `theta` is as above (J, C, C + 1), without `by_class` up to a factor for
-    each function; `weights` says what each function counts (J), `log_likelihoods` what EM reached in each round.
+    each function; `weights` says what each function counts (J), `excess` how much pairs agree beyond what their
+    accuracies explain (J, J; None without `correlated`), and `log_likelihoods` what EM reached in each round.
     """
 
     def __init__(
@@ -90,7 +91,8 @@ class DawidSkene:
             raise ValueError(Errors.S1122.format(name="class_balance", value=value, expected=expected))
         known = np.full(len(votes), ABSTAIN) if gold is None else gold
         self.fired = (votes != ABSTAIN).any(axis=0)
-        self.weights = self._weights(votes, n_classes)
+        self.excess = self._excess(votes, n_classes)
+        self.weights = np.ones(votes.shape[1]) if self.excess is None else independence_weights(self.excess)
         rows, counts = np.unique(np.column_stack([votes, known]), axis=0, return_counts=True)
         self._start(votes, n_classes)
         self._run(rows[:, :-1], rows[:, -1], counts.astype(float))
@@ -134,7 +136,8 @@ class DawidSkene:
             raise ValueError(Errors.S1121)
         return np.diagonal(self.theta, axis1=1, axis2=2), self.theta[:, :, :-1].sum(axis=2)
 
-    def _weights(self, votes: np.ndarray, n_classes: int) -> np.ndarray:
+    def _excess(self, votes: np.ndarray, n_classes: int) -> np.ndarray | None:
+        """Agreement of pairs; without `correlated` none, and a warning of functions that repeat each other. (J, J)"""
         if self.correlated:
             plain = DawidSkene(
                 by_class=self.by_class,
@@ -145,11 +148,11 @@ class DawidSkene:
             )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SamarkandWarning)
-                return independence_weights(votes, n_classes, lambda others: plain.fit(others, n_classes))
+                return excess_agreement(votes, n_classes, lambda others: plain.fit(others, n_classes))
         if repeats := find_repeats(votes):
             message = Warnings.SW1120.format(count=len(repeats), first=repeats[0][0], second=repeats[0][1])
             warnings.warn(message, SamarkandWarning, stacklevel=3)
-        return np.ones(votes.shape[1])
+        return None
 
     def _start(self, votes: np.ndarray, n_classes: int) -> None:
         """Functions as they are thought to be before any vote is seen: better than chance, with their own coverage."""

@@ -20,7 +20,11 @@ TIE = 1e-9
 
 
 class LabelModel(Protocol):
-    """What makes probabilities of votes."""
+    """What makes probabilities of votes.
+
+    One that weighs functions also keeps `weights` (functions), and one that looks at pairs of them `excess` (functions,
+    functions), as `DawidSkene` does: summaries show both.
+    """
 
     def fit(self, votes: np.ndarray, n_classes: int, gold: np.ndarray | None = None) -> LabelModel:
         """Learn from votes.

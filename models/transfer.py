@@ -90,10 +90,9 @@ def transfer_step(
     if weights.looks_inside:
         total, terms = _inner_loss(states, copy_states, weights)
         losses.update(terms)
-        if not total.requires_grad:
-            raise ValueError(Errors.S605)
-        # The passes back from the outputs go through the same graphs, and free them.
-        total.backward(retain_graph=True)
+        if total.requires_grad:
+            # The passes back from the outputs go through the same graphs, and free them.
+            total.backward(retain_graph=True)
     losses["task"], gradients = get_loss(outputs, 1.0)
     backprop(gradients)
     if weights.robust:
@@ -101,6 +100,41 @@ def transfer_step(
         losses["robust"] = loss / weights.robust
         backprop_copies(gradients)
     return losses
+
+
+def transfer_objective(
+    network: Callable[[Any], Any],
+    inputs: Any,
+    copies: Any,
+    weights: TransferWeights,
+    get_loss: Callable[[Any], Tensor],
+) -> tuple[Tensor, dict[str, float]]:
+    """The objective of one batch as a number to differentiate, for torch networks that are trained without spaCy.
+
+    network (Callable): The network; with push or pull, it fills in the record that `inner_states` gives it.
+    inputs (Any): What it is called with for the texts.
+    copies (Any): What it is called with for a perturbed copy of each; not read when all weights are 0.
+    weights (TransferWeights): Weights of the terms.
+    get_loss (Callable): Loss of the network's outputs for the texts, or for their copies. ()
+    RETURNS (tuple[Tensor, dict[str, float]]): The weighted sum of the terms (), and what `transfer_step` returns.
+    RAISES (ValueError): S602 for a network that leaves the record empty, S605 for a frozen one.
+    """
+    options = {"needs_attention": weights.pull > 0, "block": weights.block}
+    with watched(**options) as states:
+        total = get_loss(network(inputs))
+    losses = {"task": total.item()}
+    if weights.is_on:
+        with watched(**options) as copy_states:
+            outputs = network(copies)
+        if weights.looks_inside:
+            inner, terms = _inner_loss(states, copy_states, weights)
+            total = total + inner
+            losses.update(terms)
+        if weights.robust:
+            robust = get_loss(outputs)
+            total = total + weights.robust * robust
+            losses["robust"] = robust.item()
+    return total, losses
 
 
 def add_terms(losses: dict[str, float], name: str, terms: dict[str, float]) -> None:
@@ -151,6 +185,9 @@ def _inner_loss(states: InnerStates, copies: InnerStates, weights: TransferWeigh
     if weights.pull:
         parts["pull"] = pull_loss(states.attention, copies.attention)
     total = sum(getattr(weights, name) * part for name, part in parts.items())
+    # Where no text has a piece, such as those of white space alone, there is nothing to compare.
+    if not total.requires_grad and states.embeddings.keys() & copies.embeddings.keys():
+        raise ValueError(Errors.S605)
     return total, {name: part.item() for name, part in parts.items()}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .label_model import ABSTAIN, LabelModel
 
-__all__ = ["find_repeats", "independence_weights", "share_of_repeats"]
+__all__ = ["excess_agreement", "find_repeats", "independence_weights", "share_of_repeats"]
 
 # A pair is looked at when at least this share of the rarer function's votes is the other's too.
 LEAST_SHARED = 0.5
@@ -28,18 +28,28 @@ REPEATED = 0.95
 ROUNDS = 30
 
 
-def independence_weights(votes: np.ndarray, n_classes: int, fit: Callable[[np.ndarray], LabelModel]) -> np.ndarray:
-    """How much each function counts: 1 alone, 1/2 for each of two that are the same, and in between.
+def excess_agreement(votes: np.ndarray, n_classes: int, fit: Callable[[np.ndarray], LabelModel]) -> np.ndarray:
+    """How much functions agree beyond what their accuracies explain: 0 for independent ones, 1 for copies.
 
     votes (np.ndarray): Classes, or `ABSTAIN`. (n, J)
     n_classes (int): Number of classes.
     fit (Callable[[np.ndarray], LabelModel]): Fits a label model to the votes of some of the functions.
-    RETURNS (np.ndarray): w_j = 1 / (1 + sum over the others of the share that is repeated). (J)
+    RETURNS (np.ndarray): Symmetric, as a share of the most that there could be; 0 with itself, and where too few others
+        vote to tell. (J, J)
     """
     excess = np.zeros((votes.shape[1],) * 2)
     for j, k in combinations(range(votes.shape[1]), 2):
         if share_of_repeats(votes, j, k) >= LEAST_SHARED:
-            excess[j, k] = excess[k, j] = _excess_agreement(votes, j, k, n_classes, fit)
+            excess[j, k] = excess[k, j] = _pair_excess(votes, j, k, n_classes, fit)
+    return excess
+
+
+def independence_weights(excess: np.ndarray) -> np.ndarray:
+    """How much each function counts: 1 alone, 1/2 for each of two that are the same, and in between.
+
+    excess (np.ndarray): What `excess_agreement` found. (J, J)
+    RETURNS (np.ndarray): w_j = 1 / (1 + sum over the others of the share that is repeated). (J)
+    """
     return 1 / (1 + excess.sum(axis=1))
 
 
@@ -69,9 +79,7 @@ def share_of_repeats(votes: np.ndarray, j: int, k: int) -> float:
     return (voted[:, 0] & (votes[:, j] == votes[:, k])).sum() / fewer if fewer else 0.0
 
 
-def _excess_agreement(
-    votes: np.ndarray, j: int, k: int, n_classes: int, fit: Callable[[np.ndarray], LabelModel]
-) -> float:
+def _pair_excess(votes: np.ndarray, j: int, k: int, n_classes: int, fit: Callable[[np.ndarray], LabelModel]) -> float:
     """Agreement beyond that of independent functions, as a share of the most that there could be."""
     others = np.delete(votes, [j, k], axis=1)
     others = others[:, (others != ABSTAIN).any(axis=0)]

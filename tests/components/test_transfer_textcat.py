@@ -100,11 +100,7 @@ def test_overfits_saves_loads_predicts_and_scores(data, transfer, settings, tmp_
     expected = scores(nlp, texts)
     nlp.to_disk(tmp_path)
     loaded = spacy.load(tmp_path)
-    for other in (
-        loaded,
-        pickle.loads(pickle.dumps(nlp)),
-        samarkand.blank("xx").from_bytes(nlp.to_bytes()) if False else loaded,
-    ):
+    for other in (loaded, pickle.loads(pickle.dumps(nlp))):
         np.testing.assert_array_equal(scores(other, texts), expected)
     figures = loaded.evaluate([Example(loaded.make_doc(eg.text), eg.reference) for eg in examples])
     assert figures["cats_score"] == pytest.approx(1.0)

@@ -9,7 +9,9 @@ import samarkand
 import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samarkand.components.language_identifier import KEY as LANGUAGE_KEY
 from samarkand.components.transliterator import TransliteratorPipe, project_entities
+from samarkand.errors import SamarkandWarning
 from samarkand.models.transliteration import Transliterator
 from spacy.language import Language
 from spacy.tokens import Doc, Span
@@ -91,6 +93,61 @@ def test_every_entity_of_whole_words_lands_on_its_words(words, data):
     (ent,) = doc.ents
     kept = [token for token in span if TRANSLITERATOR(token.text).text]
     assert (ent.start, ent.end) == (kept[0].i, kept[-1].i + 1)
+
+
+def _multilingual() -> Language:
+    nlp = samarkand.blank("xx")
+    tables = {"Arab": "ar-buckwalter", "Geor": "ka-latn", "ug": {"Arab": "ug-tr"}, "sdh": {"Arab": "ckb-kmr"}}
+    nlp.add_pipe("transliterator", config={"tables": tables})
+    return nlp
+
+
+MULTILINGUAL = _multilingual()
+BY_LANGUAGE = {
+    language: Transliterator({"Arab": table, "Geor": "ka-latn"})
+    for language, table in (("ug", "ug-tr"), ("sdh", "ckb-kmr"), ("ar", "ar-buckwalter"), ("xx", "ar-buckwalter"))
+}
+
+
+@given(st.text(st.sampled_from("ئۇيغرچەهوێڵكِتابـ\ufefb ab.1კა猫"), max_size=30), st.sampled_from(sorted(BY_LANGUAGE)))
+@settings(max_examples=150, deadline=None)
+def test_every_language_has_its_tables_and_exact_offsets(text, language):
+    doc = MULTILINGUAL.make_doc(text)
+    doc.user_data[LANGUAGE_KEY] = (language, 1.0)
+    found = MULTILINGUAL(doc)._.transliteration
+    expected = BY_LANGUAGE[language](text)
+    assert (found.text, found.segments) == (expected.text, expected.segments)
+    for start in range(len(found.text)):
+        a, b = found.to_source(start, start + 1)
+        assert 0 <= a < b <= len(text)
+        c, d = found.to_target(a, b)
+        assert c <= start < d
+        assert found.to_source(c, d) == (a, b)
+
+
+def test_one_pipeline_reads_languages_of_one_script(tmp_path):
+    """Regression: tables were by script alone, so that Uyghur and Sorani needed a pipeline each."""
+    pytest.importorskip("py3langid")
+    nlp = _multilingual()
+    nlp.add_pipe("language_identifier", first=True, config={"languages": ["ar", "ka", "sdh", "ug"]})
+    texts = ["ئۇيغۇرچە ئۆگىنىۋاتىمەن", "ئەو لە هەولێر دەژی.", "كان الطقس جميلا", "საქართველო"]
+    nlp.to_disk(tmp_path)
+    for each in (nlp, spacy.load(tmp_path), pickle.loads(pickle.dumps(nlp))):
+        docs = list(each.pipe(texts))
+        assert [doc._.language for doc in docs] == ["ug", "sdh", "ar", "ka"]
+        expected = [BY_LANGUAGE[language](text).text for language, text in zip(("ug", "sdh", "ar", "xx"), texts)]
+        assert [doc._.transliteration.text for doc in docs] == expected
+    assert expected[1] == "ew le hewlêr dejî."
+
+
+def test_tables_of_languages_need_to_know_the_language():
+    nlp = _multilingual()
+    with pytest.warns(SamarkandWarning, match=r"SW640.*ug, sdh.*language_identifier") as caught:
+        docs = list(nlp.pipe(["كتاب", "كتاب"]))
+    assert [doc._.transliteration.text for doc in docs] == ["ktAb", "ktAb"]
+    assert len(caught) == 1
+    with pytest.raises(ValueError, match="S642"):
+        samarkand.blank("xx").add_pipe("transliterator", config={"tables": {"ug": {"Cyrl": "ug-tr"}}})
 
 
 def test_one_bad_batch_does_not_end_a_stream():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import samarkand
 import torch
 from samarkand.corpora.cats_corpus import CatsCorpus
 from samarkand.corpora.weak_labels import SUMMARY, describe, weak_label
+from samarkand.errors import SamarkandWarning
 from samarkand.pipeline import cli
 from spacy import registry
 from typer.testing import CliRunner
@@ -45,6 +47,16 @@ TEXTS = [
 @registry.misc("test_weak_labels.ends.v1")
 def make_ends():
     return lambda doc: {"!": "pos", ".": "neg"}.get(doc.text[-1:])
+
+
+@registry.misc("test_weak_labels.numbers.v1")
+def make_numbers():
+    return lambda doc: {"!": "1", ".": "0"}.get(doc.text[-1:])
+
+
+@registry.misc("test_weak_labels.mark.v1")
+def make_mark(place: int):
+    return lambda doc: {"+": "pos", "-": "neg"}[doc.text[place]]
 
 
 @pytest.fixture
@@ -92,6 +104,82 @@ def test_known_labels_are_used_when_asked_for(files):
     records = read(output)
     assert records[5]["cats"] == {"neg": 0.0, "pos": 1.0}
     assert records[6]["cats"] == {"neg": 1.0, "pos": 0.0}
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_numbers_are_labels_as_they_are_to_classifiers(files, single):
+    """Regression: records with numbers for labels were taken for records without."""
+    config, texts, output = files
+    numbers = {"pos": 1, "neg": 0, None: None}
+    labels = {label: number if single or number is None else [number] for label, number in numbers.items()}
+    records = [{"text": text, "label": labels[label]} for text, label in TEXTS]
+    texts.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    words = config.with_name("words.tsv")
+    words.write_text("1\tgood\n0\tbad\n", encoding="utf-8")
+    text = config.read_text().replace('"test_weak_labels.ends.v1"', '"test_weak_labels.numbers.v1"')
+    config.write_text(text, encoding="utf-8")
+    options = ["--weak_labels.use_gold", "true", "--weak_labels.labels", "[0, 1]"]
+    summary = weak_label(config, [texts], output, options)
+    assert summary["functions"][0]["accuracy"] == 1.0
+    assert "accuracy" in summary
+    assert [eg.reference.cats for eg in CatsCorpus(output)(samarkand.blank("xx"))][5:] == [
+        {"0": 0.0, "1": 1.0},
+        {"0": 1.0, "1": 0.0},
+    ]
+
+
+def test_records_that_classifiers_cannot_read_are_refused(files):
+    config, texts, output = files
+    texts.write_text('{"text": "a good dog", "text_b": null, "label": ["pos", "neg"]}\n', encoding="utf-8")
+    assert "accuracy" not in weak_label(config, [texts], output)
+    for field in ('"label": {}', '"text_b": 1'):
+        texts.write_text('{"text": "good"}\n{"text": "good", ' + field + "}\n", encoding="utf-8")
+        with pytest.raises(ValueError, match=r"S631.*line 2"):
+            weak_label(config, [texts], output, force=True)
+
+
+def test_known_labels_that_nothing_votes_for_are_told(files):
+    config, texts, output = files
+    records = [{"text": "good", "label": "pos"}, {"text": "bad .", "label": "mixed"}, {"text": "x", "label": "mixed"}]
+    texts.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    with pytest.warns(SamarkandWarning, match=r"SW1110.*2 records.*'mixed'.*neg, pos"):
+        weak_label(config, [texts], output)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        weak_label(config, [texts], output, ["--weak_labels.labels", '["mixed", "neg", "pos"]'], force=True)
+
+
+def test_correlations_and_weights_are_reported(tmp_path):
+    rng = np.random.default_rng(0)
+    gold = rng.random(1500) < 0.5
+    # What a text is made of says what each function votes; the last two are one in all but name.
+    right = rng.random((1500, 4)) < np.array([0.85, 0.8, 0.75, 0.6])
+    marks = ["".join("+" if (at == g) else "-" for at in row) for row, g in zip(right, gold)]
+    texts, config, output = tmp_path / "texts.jsonl", tmp_path / "weak.cfg", tmp_path / "weak.jsonl"
+    texts.write_text("".join(json.dumps({"text": mark}) + "\n" for mark in marks), encoding="utf-8")
+    functions = "".join(
+        f'[weak_labels.functions.{name}]\n@misc = "test_weak_labels.mark.v1"\nplace = {place}\n'
+        for name, place in (("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e", 3))
+    )
+    model = '[weak_labels.label_model]\n@misc = "samarkand.{name}.v1"\n{rest}'
+    for name, rest in (("DawidSkene", "correlated = true\n"), ("DawidSkene", ""), ("MajorityVote", "")):
+        text = "[weak_labels]\n[weak_labels.functions]\n" + functions + model.format(name=name, rest=rest)
+        config.write_text(text, encoding="utf-8")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SamarkandWarning)
+            summary = weak_label(config, [texts], output, force=True)
+        weights = {row["name"]: row["weight"] for row in summary["functions"]}
+        if rest:
+            (pair,) = summary["correlations"]
+            assert pair == {"functions": ["d", "e"], "excess": pytest.approx(1, abs=0.05)}
+            assert weights == pytest.approx({"a": 1, "b": 1, "c": 1, "d": 0.5, "e": 0.5}, abs=0.05)
+            assert describe(summary).splitlines()[-1].split() == [format(pair["excess"], ".3f"), "d,", "e"]
+            saved = json.loads(output.with_name(output.name + SUMMARY).read_text(encoding="utf-8"))
+            assert saved["correlations"] == [{"functions": ["d", "e"], "excess": pytest.approx(pair["excess"])}]
+        else:
+            assert summary["correlations"] is None
+            assert set(weights.values()) == ({1.0} if name == "DawidSkene" else {None})
+            assert describe(summary).splitlines()[-1].startswith("e ")
 
 
 def test_labels_and_model_of_the_config(files):

@@ -234,6 +234,10 @@ def test_repeated_functions_count_once():
     copies = np.column_stack([votes, votes[:, [3, 3, 3]]])
     plain, aware = (DawidSkene(correlated=correlated).fit(copies, 2) for correlated in (False, True))
     np.testing.assert_allclose(aware.weights, [1, 1, 1, 0.25, 0.25, 0.25, 0.25], atol=0.05)
+    copied = np.arange(7) >= 3
+    np.testing.assert_allclose(aware.excess, copied[:, None] & copied & ~np.eye(7, dtype=bool), atol=0.05)
+    assert plain.excess is None
+    assert plain.weights.tolist() == [1.0] * 7
     right = [(model.predict_proba(copies).argmax(axis=1) == gold).mean() for model in (plain, aware)]
     assert right[1] > right[0] + 0.1
     alone = DawidSkene().fit(votes, 2).predict_proba(votes)

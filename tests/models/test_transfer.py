@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 import pytest
 import samarkand
 import torch
+from samarkand.models.inner_states import inner_states
 from samarkand.models.ricon_loss import LossWeights
 from samarkand.models.ricon_model import build_ricon_model
 from samarkand.models.subword_tok2vec import build_subword_encoder
 from samarkand.models.textcat_loss import textcat_loss
-from samarkand.models.transfer import TransferWeights, check_encoder, transfer_step
+from samarkand.models.torch_shim import run_torch, torch_model
+from samarkand.models.transfer import TransferWeights, check_encoder, transfer_objective, transfer_step
 from samarkand.models.transfer_textcat_model import build_transfer_textcat
 from samarkand.models.transformer_tok2vec import build_transformer_encoder
 from spacy.ml.models.tok2vec import build_hash_embed_cnn_tok2vec
@@ -104,6 +107,20 @@ def test_other_copies_have_all_terms(kind, checkpoint):
     assert losses["robust"] != losses["task"]
 
 
+def test_texts_without_pieces_have_nothing_to_push_or_pull(checkpoint):
+    """Regression: a batch of nothing but white space was taken for a frozen encoder, and ended the training."""
+    model = _model(build_transformer_encoder(checkpoint))
+    docs = _docs([" "] * len(TEXTS))
+    assert [len(doc) for doc in docs] == [1] * len(TEXTS)
+    losses = transfer_step(model, docs, docs, ALL, _loss)
+    assert losses["push"] == losses["pull"] == 0
+    assert losses["robust"] == pytest.approx(losses["task"])
+    assert any("output" in name for name in _reached(model))
+    # Beside a text, they change nothing.
+    mixed = _docs([TEXTS[0], " ", TEXTS[1], "\n"])
+    assert transfer_step(model, mixed, _docs([COPIES[0], " ", COPIES[1], "\n"]), ALL, _loss)["push"] < 0
+
+
 def test_switched_off_it_is_ordinary_training_to_the_bit():
     results = []
     for is_step in (True, False):
@@ -167,6 +184,67 @@ def test_gradients_of_all_terms_are_those_of_one_sum():
         below = total()
         parameter.data[place] += step
         assert (above - below) / (2 * step) == pytest.approx(float(expected[place]), abs=3e-4)
+
+
+class Classifier(torch.nn.Module):
+    """A torch network that shows its inside, and knows nothing of spaCy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = torch.nn.Embedding(64, 8)
+        self.key = torch.nn.Linear(8, 8)
+        self.output = torch.nn.Linear(8, 2)
+
+    def forward(self, rows: list[list[int]]) -> torch.Tensor:
+        states, logits = inner_states(), []
+        for i, row in enumerate(rows):
+            embedded = self.embed(torch.tensor(row, dtype=torch.long))
+            attention = (embedded @ self.key(embedded).T).softmax(dim=1)
+            if states is not None and row:
+                states.embeddings[i], states.attention[i] = embedded.mean(dim=0), attention[None]
+            logits.append(self.output((attention @ embedded).sum(dim=0)))
+        if states is not None:
+            states.is_filled = True
+        return torch.stack(logits)
+
+
+def _wrapped(model: Model, docs: list[Doc], is_train: bool) -> tuple[Any, Any]:
+    (logits,), backprop = run_torch(model.shims[0], [], {"rows": _rows(docs)}, is_train)
+    return logits, lambda gradient: backprop([gradient])
+
+
+def _rows(docs: list[Doc]) -> list[list[int]]:
+    return [[sum(map(ord, token.text)) % 64 for token in doc] for doc in docs]
+
+
+def _torch_loss(logits: torch.Tensor) -> torch.Tensor:
+    known = torch.tensor(~np.isnan(TARGETS[:, 0]))
+    return torch.nn.functional.cross_entropy(logits[known], torch.tensor(TARGETS)[known])
+
+
+@pytest.mark.parametrize(
+    "weights", [TransferWeights(), TransferWeights(robust=0.5), TransferWeights(push=0.1, pull=2.0), ALL]
+)
+def test_a_torch_network_has_the_same_objective_without_spacy(weights):
+    torch.manual_seed(0)
+    network = Classifier()
+    model = torch_model(copy.deepcopy(network), name="classifier", forward=_wrapped).initialize()
+    expected = _step(model, COPIES, weights)
+    total, terms = transfer_objective(network, _rows(_docs(TEXTS)), _rows(_docs(COPIES)), weights, _torch_loss)
+    assert terms == pytest.approx(expected, rel=1e-5)
+    factors = {"task": 1.0, "robust": weights.robust, "push": weights.push, "pull": weights.pull}
+    assert total.item() == pytest.approx(sum(factors[name] * loss for name, loss in terms.items()), rel=1e-5)
+    total.backward()
+    for (name, parameter), twin in zip(network.named_parameters(), model.shims[0].module.parameters()):
+        torch.testing.assert_close(parameter.grad, twin.grad, msg=name)
+
+
+def test_what_a_torch_network_does_not_show_is_refused():
+    network = Classifier()
+    with pytest.raises(ValueError, match="S602"):
+        transfer_objective(lambda x: network.output(x), torch.ones(4, 8), torch.ones(4, 8), ALL, _torch_loss)
+    with pytest.raises(ValueError, match="S605"):
+        transfer_objective(network.requires_grad_(False), _rows(_docs(TEXTS)), _rows(_docs(COPIES)), ALL, _torch_loss)
 
 
 def test_any_head_can_use_it():
