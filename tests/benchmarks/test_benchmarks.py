@@ -31,7 +31,7 @@ QUICK = {
     "parallel": [[]],
     "recompute": [[]],
     "peak_memory": [[]],
-    "pretraining": [[]],
+    "pretraining": [["--bundled"]],
     "convergence": [["--optimizer", "torch/AdamW", "samarkand/Adapprox"]],
     "sentence_encoders": [[]],
     "distillation_stages": [["--system", "all stages"]],
