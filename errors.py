@@ -419,12 +419,12 @@ class Errors(metaclass=_Coded):
     S806 = "The sentence encoder holds a file outside its folder: {path}. The pipeline is damaged; get it anew."
     S807 = "Vectors of {first} and {second} dimensions cannot be compared. Encode both with the same pipeline."
     S808 = "The pipe whitens its vectors already. Fit on one that does not."
-    S809 = "max_length = {length} leaves no room for text: {name} frames it by {special} pieces. Set it to {least} or more."
+    S809 = "max_length {length} leaves no room: {name} frames a text by {special} pieces. Set it to {least} or more."
     S820 = "No search index in {path}: {reason}. Make one with `samarkand index`, or name its folder."
     S821 = "{path} holds a search index already. Add to it (--add), remove it, or name another folder."
     S822 = (
-        "The search index {path} is of format {found}, and this samarkand knows {known}. Upgrade samarkand, or index the "
-        "corpus again."
+        "The search index {path} is of format {found}, and this samarkand knows {known}. Upgrade samarkand, or index "
+        "the corpus again."
     )
     S823 = "The search index {path} is damaged: {reason}. Restore it from a copy, or index the corpus again."
     S824 = "Vectors for a search index have the shape (n, {width}) and finite numbers, not {found}."

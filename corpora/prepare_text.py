@@ -20,19 +20,20 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Errors
 from ..models.checkpoints import replace_folder
 from ..models.encoder_base import base_tokenizer
+from ..models.encoder_result import PREPARATION
 from ..models.packed_corpus import MAX_VOCABULARY, PIECES, TOKENIZER, write_corpus
 from ..models.settings import load_settings, require
 from ..models.transliteration import Transliterator
 from ..models.vocabulary import N_BYTES, SPECIALS, train_vocabulary, wrap_tokenizer
 from ..models.vocabulary_growth import grow_vocabulary
 from .text_cleaning import CleaningRules, TextCleaner
+from .text_keys import read_held_out
 from .text_sources import TextGroup, TextSource, find_groups, read_texts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TRAINING = ("output", "reading", "model", "masking", "optimizer", "schedule", "training", "result")
-REPORT = "preparation.json"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def prepare_text(config: Path, overrides: Sequence[str] = (), *, force: bool = F
     force (bool): Whether to replace a folder that exists.
     RETURNS (dict): What was kept and dropped, by group; it is written to `preparation.json` too.
     RAISES (ValueError): S217 for a folder that exists, S730 to S732 for the settings, S733, S734 and S743 for the
-        text, S744 for the base, S640 to S642 for tables of transliteration.
+        text, S744 for the base, S747 for texts to exclude, S640 to S642 for tables of transliteration.
+    RAISES (ImportError): S746 when languages are to be told apart without py3langid.
     """
     settings = load_settings(PreparationSettings, config, overrides, others=TRAINING)
     base = _base(settings)
@@ -100,12 +102,13 @@ def prepare_text(config: Path, overrides: Sequence[str] = (), *, force: bool = F
     target = Path(settings.data)
     if target.exists() and not force:
         raise ValueError(Errors.S217.format(path=target))
+    held_out = read_held_out(settings.cleaning.exclude)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     texts = partial / "texts"
     texts.mkdir(parents=True)
     try:
-        counts = _clean(groups, settings.cleaning, texts)
+        counts = _clean(groups, TextCleaner(settings.cleaning, held_out), texts)
         if not any(count["kept"] for count in counts.values()):
             dropped = sum((Counter(count["dropped"]) for count in counts.values()), Counter())
             reasons = ", ".join(f"{count:,} dropped as {reason!r}" for reason, count in dropped.most_common())
@@ -118,8 +121,8 @@ def prepare_text(config: Path, overrides: Sequence[str] = (), *, force: bool = F
         for group in written:
             counts[group.name] |= {"pieces": group.pieces}
         report = {"vocabulary": tokenizer.get_vocab_size(), "bytes": (partial / PIECES).stat().st_size}
-        report |= {"groups": counts, "settings": asdict(settings)}
-        (partial / REPORT).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        report |= {"held_out": len(held_out), "groups": counts, "settings": asdict(settings)}
+        (partial / PREPARATION).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         replace_folder(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -135,10 +138,9 @@ def _base(settings: PreparationSettings) -> Tokenizer | None:
     return tokenizer
 
 
-def _clean(groups: list[TextGroup], rules: CleaningRules, texts: Path) -> dict[str, dict[str, Any]]:
+def _clean(groups: list[TextGroup], cleaner: TextCleaner, texts: Path) -> dict[str, dict[str, Any]]:
     """Write the cleaned documents of each group to a file of its name, one a line as JSON."""
     counts: dict[str, dict[str, Any]] = {}
-    cleaner = TextCleaner(rules)
     for group in groups:
         cleaner.start()
         transliterator = Transliterator(group.tables)
@@ -146,7 +148,8 @@ def _clean(groups: list[TextGroup], rules: CleaningRules, texts: Path) -> dict[s
             for text in cleaner.clean(read_texts(group.path, group.column), group.language):
                 text = transliterator(text).text if group.tables else text
                 file.write(json.dumps(text, ensure_ascii=False) + "\n")
-        counts[group.name] = {"language": group.language, "kept": cleaner.kept, "dropped": dict(cleaner.dropped)}
+        counts[group.name] = {"file": group.path.name, "language": group.language, "licence": group.licence}
+        counts[group.name] |= {"kept": cleaner.kept, "dropped": dict(cleaner.dropped)}
         counts[group.name] |= {f"characters {name}": count for name, count in cleaner.characters.items()}
     return counts
 
@@ -184,6 +187,7 @@ def _lines(path: Path) -> Iterator[str]:
 def describe(report: dict[str, Any]) -> str:
     """RETURNS (str): What was prepared, in words, a line a group."""
     lines = [f"vocabulary of {report['vocabulary']:,} pieces, {report['bytes'] / 2**20:.1f} MiB"]
+    lines += [f"{report['held_out']:,} texts to exclude"] if report["held_out"] else []
     for name, counts in report["groups"].items():
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in counts["dropped"].items()) or "none"
         lines.append(f"{name}: {counts['kept']:,} documents, {counts['pieces']:,} pieces; dropped: {dropped}")

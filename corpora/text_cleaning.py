@@ -12,13 +12,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import pairwise
 
 import numpy as np
 import regex
 
 from ..language_scripts import LANGUAGE_SCRIPTS
 from ..models.settings import require
+from .text_keys import TextKeys
+from .text_languages import is_other_language, load_model
+from .text_repetition import UNSPACED, has_repeated_lines, has_repeated_ngrams, word_units
 
 # Control characters, marks of direction, joiners that show nothing, halves of surrogate pairs; not \n and \t, nor
 # the joiners of Persian (U+200C) and of emoji (U+200D).
@@ -28,9 +30,6 @@ _DROPPED = re.compile(
 _PRESENTATION = re.compile("[\ufb50-\ufdff\ufe70-\ufefc]+")
 _LETTERS = regex.compile(r"\p{L}")
 _WORD_KEY = regex.compile(r"[\p{L}\p{N}]+")
-# Scripts that put no blanks between words; their words are counted by letters.
-_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
-_UNITS = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]|[\p{L}\p{M}\p{N}]+")
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,16 @@ class CleaningRules:
     script_share (float): Least share of its letters that are of the scripts of its language.
     max_word (float): Greatest mean length of its words, in letters, in scripts with blanks.
     duplicate_lines (float): Greatest share of its lines that repeat another.
-    top_bigram (float): Greatest share of the commonest pair of words among all, from 20 words on.
+    duplicate_characters (float): Greatest share of its characters in such lines.
+    top_ngrams (list[float]): Greatest shares of its characters in the most frequent run of 2, 3, ... words, from 20
+        words on.
+    duplicate_ngrams (list[float]): Greatest shares in runs of 5, 6, ... words that repeat earlier ones.
     near_duplicates (bool): Whether to drop what is nearly another document of the language too (MinHash).
+    language (bool): Whether to drop what is of another language; needs py3langid.
+    language_score (float): How sure of another language its model has to be.
+    exclude (list[str]): Files of texts, such as those of dev and test splits, that no document may equal or have as a
+        sentence, however written; environment variables are filled in.
+    RAISES (ImportError): S746 when the language is asked for and py3langid not installed.
     """
 
     min_letters: int = 10
@@ -53,14 +60,25 @@ class CleaningRules:
     script_share: float = 0.5
     max_word: float = 15.0
     duplicate_lines: float = 0.304
-    top_bigram: float = 0.197
+    duplicate_characters: float = 0.1
+    top_ngrams: list[float] = field(default_factory=lambda: [0.197, 0.172, 0.146])
+    duplicate_ngrams: list[float] = field(default_factory=lambda: [0.165, 0.153, 0.142, 0.131, 0.12, 0.109])
     near_duplicates: bool = True
+    language: bool = False
+    language_score: float = 0.7
+    exclude: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in ("min_letters", "max_characters", "max_word"):
             require(getattr(self, name) >= 1, f"cleaning.{name}", getattr(self, name), "1 or more")
-        for name in ("word_share", "script_share", "duplicate_lines", "top_bigram"):
+        for name in ("word_share", "script_share", "duplicate_lines", "duplicate_characters", "language_score"):
             require(0 <= getattr(self, name) <= 1, f"cleaning.{name}", getattr(self, name), "from 0 to 1")
+        for name in ("top_ngrams", "duplicate_ngrams"):
+            shares = getattr(self, name)
+            require(all(0 <= share <= 1 for share in shares), f"cleaning.{name}", shares, "from 0 to 1 each")
+        if self.language:
+            # What is not installed is told of before any text is read.
+            load_model()
 
 
 def normalise(text: str) -> str:
@@ -95,10 +113,11 @@ def reason_to_drop(text: str, language: str, rules: CleaningRules) -> str | None
     text (str): Its normal form.
     language (str): Its language code; the script of an unknown one is not judged.
     rules (CleaningRules): The rules.
-    RETURNS (Optional[str]): "short", "script", "words", "long words", "lines" or "repeated"; None to keep it.
+    RETURNS (Optional[str]): "short", "script", "words", "long words", "lines", "repeated" or "language"; None to keep
+        it.
     """
     letters = "".join(_LETTERS.findall(text))
-    unspaced = len(_UNSPACED.findall(letters))
+    unspaced = len(UNSPACED.findall(letters))
     if len(letters) + 2 * unspaced < rules.min_letters:
         return "short"
     if not _is_written_in(letters, LANGUAGE_SCRIPTS.get(language, ()), rules.script_share):
@@ -108,10 +127,11 @@ def reason_to_drop(text: str, language: str, rules: CleaningRules) -> str | None
         return "words"
     if len(letters) - unspaced > rules.max_word * len(words):
         return "long words"
-    lines = text.split("\n")
-    if len(set(lines)) < (1 - rules.duplicate_lines) * len(lines):
+    if has_repeated_lines(text, rules.duplicate_lines, rules.duplicate_characters):
         return "lines"
-    return "repeated" if _top_bigram(text) > rules.top_bigram else None
+    if has_repeated_ngrams(text, rules.top_ngrams, rules.duplicate_ngrams):
+        return "repeated"
+    return "language" if rules.language and is_other_language(text, language, rules.language_score) else None
 
 
 @dataclass
@@ -119,12 +139,14 @@ class TextCleaner:
     """Cleans a stream of documents and counts what it dropped and why.
 
     rules (CleaningRules): The rules.
+    held_out (TextKeys): Texts that no document may equal or have as a sentence.
     dropped (Counter): Documents dropped, by reason; "cut" are kept, but shortened.
     characters (Counter): Characters by "in" and "out".
     kept (int): Documents kept.
     """
 
     rules: CleaningRules = field(default_factory=CleaningRules)
+    held_out: TextKeys = field(default_factory=TextKeys)
     dropped: Counter[str] = field(default_factory=Counter)
     characters: Counter[str] = field(default_factory=Counter)
     kept: int = 0
@@ -148,7 +170,7 @@ class TextCleaner:
             if len(text) > self.rules.max_characters:
                 text = shorten(text, self.rules.max_characters)
                 self.dropped["cut"] += 1
-            reason = reason_to_drop(text, language, self.rules) or self._duplicate(text, language)
+            reason = reason_to_drop(text, language, self.rules) or self._known(text, language)
             if reason:
                 self.dropped[reason] += 1
                 continue
@@ -156,7 +178,9 @@ class TextCleaner:
             self.characters["out"] += len(text)
             yield text
 
-    def _duplicate(self, text: str, language: str) -> str | None:
+    def _known(self, text: str, language: str) -> str | None:
+        if self.held_out.has_part_of(text):
+            return "held out"
         key = " ".join(_WORD_KEY.findall(text.casefold()))
         digest = blake2b(key.encode(), digest_size=8).digest()
         if digest in self._seen:
@@ -191,7 +215,7 @@ class NearDuplicates:
         text (str): The document, in a form that is the same for like documents.
         RETURNS (bool): Whether it is.
         """
-        words = _UNITS.findall(text)
+        words = word_units(text)
         if len(words) < self.shortest:
             return False
         runs = {" ".join(words[i : i + self.run]) for i in range(len(words) - self.run + 1)}
@@ -214,11 +238,3 @@ def _is_written_in(letters: str, scripts: tuple[str, ...], share: float) -> bool
 
 def _has_letter(word: str) -> bool:
     return any(map(str.isalpha, word))
-
-
-def _top_bigram(text: str) -> float:
-    units = _UNITS.findall(text)
-    if len(units) < 20:
-        return 0.0
-    (_, most), *_ = Counter(pairwise(units)).most_common(1)
-    return most / (len(units) - 1) if most > 2 else 0.0

@@ -27,6 +27,7 @@ class TextSource:
     language (str): Code of their language; empty to take a file's name up to its first dot or underscore.
     column (str): Column of the text in Parquet and `datasets`.
     tables (dict[str, str]): Tables to transliterate its text by, by script, as in `Transliterator`; empty for none.
+    licence (str): Its terms, for the card of what is trained on it; empty when they are not stated.
     RAISES (ValueError): S640 to S642 for tables that cannot be used.
     RAISES (ImportError): S644 when ICU is asked for and not installed.
     """
@@ -36,6 +37,7 @@ class TextSource:
     language: str = ""
     column: str = "text"
     tables: dict[str, str] = field(default_factory=dict)
+    licence: str = ""
 
     def __post_init__(self) -> None:
         # A table that cannot be used is told of before any text is read.
@@ -51,6 +53,7 @@ class TextGroup:
     path (Path): The file or folder.
     column (str): Column of the text.
     tables (dict[str, str]): Tables of transliteration by script.
+    licence (str): Its terms; empty when they are not stated.
     """
 
     name: str
@@ -58,6 +61,7 @@ class TextGroup:
     path: Path
     column: str
     tables: dict[str, str]
+    licence: str
 
 
 def find_groups(sources: list[TextSource]) -> list[TextGroup]:
@@ -69,7 +73,7 @@ def find_groups(sources: list[TextSource]) -> list[TextGroup]:
     """
     groups: dict[str, TextGroup] = {}
     for source in sources:
-        paths = [Path(found) for found in sorted(glob.glob(os.path.expandvars(source.path)))]
+        paths = find_paths(source.path)
         paths = [path for path in paths if not source.exclude or not fnmatch.fnmatch(path.name, source.exclude)]
         if not paths:
             raise ValueError(Errors.S733.format(path=source.path, reason="nothing is there"))
@@ -77,8 +81,18 @@ def find_groups(sources: list[TextSource]) -> list[TextGroup]:
             name = path.name.split(".")[0]
             if name in groups:
                 raise ValueError(Errors.S733.format(path=path, reason=f"{groups[name].path} has its name"))
-            groups[name] = TextGroup(name, source.language or name.split("_")[0], path, source.column, source.tables)
+            language = source.language or name.split("_")[0]
+            groups[name] = TextGroup(name, language, path, source.column, source.tables, source.licence)
     return list(groups.values())
+
+
+def find_paths(pattern: str) -> list[Path]:
+    """Files and folders that a pattern stands for.
+
+    pattern (str): File, folder or glob; environment variables are filled in.
+    RETURNS (list[Path]): What is there, sorted.
+    """
+    return [Path(found) for found in sorted(glob.glob(os.path.expandvars(pattern)))]
 
 
 def read_texts(path: Path, column: str = "text") -> Iterator[str]:

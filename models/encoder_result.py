@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from .encoder_settings import EncoderSettings
 
+# What `samarkand prepare-text` tells of its text, in the folder of the text.
+PREPARATION = "preparation.json"
 TYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -47,17 +49,42 @@ def save_result(
     wrap_tokenizer(tokenizer, settings.reading.length).save_pretrained(partial)
     text = json.dumps(asdict(settings), indent=1) + "\n"
     (partial / "training.json").write_text(text, encoding="utf-8")
-    (partial / "README.md").write_text(card(model, settings, curve), encoding="utf-8")
+    text = card(model, settings, curve, read_sources(Path(settings.data)))
+    (partial / "README.md").write_text(text, encoding="utf-8")
     replace_folder(partial, output / "encoder")
     return output / "encoder"
 
 
-def card(model: PreTrainedModel, settings: EncoderSettings, curve: Sequence[Mapping[str, Any]]) -> str:
+def read_sources(data: Path) -> dict[str, dict[str, Any]]:
+    """What the prepared text was made of.
+
+    data (Path): Folder of the prepared text.
+    RETURNS (dict): File, language, licence, documents and pieces of each group, by name; empty when the folder does not
+        tell, as one that `prepare-text` did not write.
+    """
+    try:
+        groups = json.loads((data / PREPARATION).read_text(encoding="utf-8"))["groups"]
+        return {
+            name: {key: group[key] for key in ("file", "language", "licence", "kept", "pieces")}
+            for name, group in groups.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # A training that is over is saved, whatever has become of the report on its text.
+        return {}
+
+
+def card(
+    model: PreTrainedModel,
+    settings: EncoderSettings,
+    curve: Sequence[Mapping[str, Any]],
+    sources: Mapping[str, Mapping[str, Any]],
+) -> str:
     """The model card.
 
     model (PreTrainedModel): The model.
     settings (EncoderSettings): The recipe.
     curve (Sequence[Mapping]): Lines of the log.
+    sources (Mapping[str, Mapping]): What `read_sources` gave.
     RETURNS (str): Markdown.
     """
     last, shape = curve[-1], settings.model
@@ -72,6 +99,7 @@ def card(model: PreTrainedModel, settings: EncoderSettings, curve: Sequence[Mapp
         f"{last['step']:,} steps, {last['pieces'] / 1e6:,.1f} M pieces, {last['seconds'] / 60:.1f} minutes. "
         "All settings are in `training.json`.",
         "",
+        *_source_lines(sources),
         "| step | M pieces | loss | held-out loss | pieces/s |",
         "| --- | --- | --- | --- | --- |",
     ]
@@ -84,3 +112,17 @@ def card(model: PreTrainedModel, settings: EncoderSettings, curve: Sequence[Mapp
         lines += ["", "| held-out text | loss in nats a hidden piece |", "| --- | --- |"]
         lines += [f"| {name} | {loss} |" for name, loss in scored[-1].items()]
     return "\n".join(lines) + "\n"
+
+
+def _source_lines(sources: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A table of the texts, and a line of their languages."""
+    texts = [source for source in sources.values() if source["pieces"]]
+    if not texts:
+        return []
+    languages = sorted({source["language"] for source in texts})
+    lines = [f"Languages of its text, {len(languages)}: {', '.join(languages)}.", ""]
+    lines += ["| text | language | documents | pieces | licence |", "| --- | --- | --- | --- | --- |"]
+    for source in texts:
+        cells = [f"`{source['file']}`", source["language"], f"{source['kept']:,}", f"{source['pieces']:,}"]
+        lines.append(f"| {' | '.join([*cells, source['licence'] or 'not stated'])} |")
+    return [*lines, ""]

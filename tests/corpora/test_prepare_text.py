@@ -5,20 +5,31 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import re
+import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from samarkand.corpora.prepare_text import describe, prepare_text
+from samarkand.corpora.prepare_text import TRAINING, PreparationSettings, describe, prepare_text
 from samarkand.corpora.text_sources import TextSource, find_groups, read_texts
+from samarkand.corpora.train_texts import FILES, HELD_OUT
+from samarkand.models.encoder_result import read_sources
 from samarkand.models.packed_corpus import PackedCorpus
+from samarkand.models.settings import build
 from samarkand.models.vocabulary import END
 from samarkand.pipeline import cli
 from spacy.util import import_file
 from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 recipes = import_file("encoder_recipes", Path(__file__).parents[1] / "models" / "encoder_recipes.py")
 
 CONFIG = """
@@ -123,10 +134,56 @@ def test_S743_nothing_is_left(tmp_path, raw, config):
     assert PackedCorpus.load(tmp_path / "data").groups
 
 
-@pytest.mark.parametrize("name", ["cleaning.script_share", "cleaning.max_characters"])
-def test_rules_out_of_range(config, name):
-    with pytest.raises(ValueError, match=rf"S732.*{name}"):
-        prepare_text(config, [f"--{name}", "-3"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("script_share", "-3"), ("max_characters", "-3"), ("language_score", "1.5"), ("top_ngrams", "[0.2, 7]")],
+)
+def test_rules_out_of_range(config, name, value):
+    with pytest.raises(ValueError, match=rf"S732.*cleaning\.{name}"):
+        prepare_text(config, [f"--cleaning.{name}", value])
+
+
+def test_texts_to_exclude(tmp_path, raw, config):
+    english = list(dict.fromkeys((raw / "en.txt").read_text().splitlines()[:-1]))
+    (tmp_path / "held_out.txt").write_text(f"{english[0].upper()}\n{english[1]}!\nnowhere else\n", encoding="utf-8")
+    report = prepare_text(config, ["--cleaning.exclude", json.dumps([str(tmp_path / "held_out.txt")])])
+    assert report["groups"]["en"]["dropped"]["held out"] == 2
+    assert report["groups"]["en"]["kept"] == len(english) - 2
+    assert report["held_out"] == 3
+    assert "3 texts to exclude" in describe(report)
+    with pytest.raises(ValueError, match="S747"):
+        prepare_text(config, ["--cleaning.exclude", '["nowhere.txt"]'], force=True)
+    assert PackedCorpus.load(tmp_path / "data").groups
+
+
+def test_what_the_card_is_made_of(tmp_path, raw, config):
+    sources = json.dumps(str(raw / "*.txt")), json.dumps(str(raw / "*.gz"))
+    words = [
+        "--text.sources",
+        f"[{{path = {sources[0]}, exclude = 'en_x*', licence = 'CC0'}}, {{path = {sources[1]}}}]",
+    ]
+    report = prepare_text(config, words)
+    found = read_sources(tmp_path / "data")
+    assert {name: (about["file"], about["language"], about["licence"]) for name, about in found.items()} == {
+        "en": ("en.txt", "en", "CC0"),
+        "zh_news": ("zh_news.txt.gz", "zh", ""),
+    }
+    assert found["en"]["pieces"] == report["groups"]["en"]["pieces"] > found["en"]["kept"] > 0
+
+
+def test_base_recipe_with_text_of_corpora():
+    """The lines about corpora hold good when the marks are taken off them."""
+    text = (CONFIGS / "encoder_base.toml").read_text(encoding="utf-8")
+    marked = re.sub(r"(?m)^# (?=\[|path|licence|exclude)", "", text)
+    plain, full = (tomllib.loads(version) for version in (text, marked))
+    assert "cleaning" not in plain
+    assert [source["path"] for source in full["text"]["sources"]] == [
+        plain["text"]["sources"][0]["path"],
+        f"corpus/train_texts/{FILES[True].format(lang='*')}",
+    ]
+    assert full["cleaning"]["exclude"] == [f"corpus/train_texts/{HELD_OUT}"]
+    for version in (plain, full):
+        build({key: version[key] for key in version if key not in TRAINING}, PreparationSettings)
 
 
 def test_parquet_and_datasets(tmp_path):

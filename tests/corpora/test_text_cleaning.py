@@ -15,6 +15,7 @@ from samarkand.corpora.text_cleaning import (
     reason_to_drop,
     shorten,
 )
+from samarkand.corpora.text_keys import TextKeys
 
 EXACT = CleaningRules(near_duplicates=False)
 STORY = "once upon a time there lived in a small house by the river an old man who sold clocks to travellers passing by"
@@ -55,7 +56,9 @@ def test_normal_form():
         ("total 1 2 3 4 5 6 7 8 9 10 of 20 items", "en", "words"),
         ("Donaudampfschifffahrtsgesellschaftskapitaen", "de", "long words"),
         ("same line here\nsame line here\nanother one", "en", "lines"),
+        ("a long line that is here twice\none\ntwo\nsix\na long line that is here twice", "en", "lines"),
         ("buy now " * 20, "en", "repeated"),
+        (f"{STORY} and {STORY}", "en", "repeated"),
     ],
 )
 def test_reasons(text, language, reason):
@@ -81,6 +84,14 @@ def test_every_document_is_kept_or_counted():
 def test_cleaning_is_idempotent(raw):
     once = list(TextCleaner(EXACT).clean(raw, "en"))
     assert list(TextCleaner(EXACT).clean(once, "en")) == once
+
+
+def test_held_out_texts_are_dropped_and_counted():
+    held_out = TextKeys(["A first sentence , here .", "Another one of our sentences"])
+    raw = ["A first sentence, here.", "It is late. Another one of our sentences! So it goes.", "A third sentence here."]
+    cleaner = TextCleaner(EXACT, held_out)
+    assert list(cleaner.clean(raw, "en")) == [raw[2]]
+    assert cleaner.dropped == {"held out": 2}
 
 
 def test_duplicates_are_found_across_files():
