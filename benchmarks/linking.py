@@ -4,10 +4,10 @@
     python benchmarks/linking.py --silver corpus/silver --system m3 spacy prior --seed 0 1 2
 
 All systems have the same knowledge base, candidates (10 a mention, as the knowledge base ranks them) and training
-texts: those of the silver corpus, without its templates unless --patterns, and with the train part of OKE 2016 unless
---no-gold. M3 chooses its step and threshold on the dev parts of silver text and, unless --no-gold, of wiki-fair and
-news-fair. Of mentions inside one another the longest is asked. NIL is a class. Rows go to results/linking.json as they
-come.
+texts: those of the silver corpus, half of them without types, without its templates unless --patterns, and with the
+train part of OKE 2016 unless --no-gold. M3 chooses its step and threshold on the dev parts of silver text and, unless
+--no-gold, of wiki-fair and news-fair, whole and sentence by sentence. Of mentions inside one another the longest is
+asked. NIL is a class. Rows go to results/linking.json as they come.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _task(options: Any, folder: Path) -> tuple[Task, str]:
         raise SystemExit("Set SAMARKAND_DATA, and make --silver with python -m samarkand.corpora.silver_recipe")
     named = ["silver text", *(["templates"] * options.patterns), *(["OKE 2016 train"] * (not options.no_gold))]
     task = real_task(
-        data, options.silver, options.set, patterns=options.patterns, gold=None if options.no_gold else folder
+        data, options.silver, options.set, patterns=options.patterns, gold=not options.no_gold, folder=folder
     )
     return task, ", ".join(named)
 
@@ -85,7 +85,7 @@ def measure(name: str, task: Task, seed: int, steps: int, train: str) -> list[di
     about = {
         "seed": seed,
         "train": train if system.learns else "",
-        "command": f"python benchmarks/linking.py --system {name} --seed {seed}",
+        "command": f"python benchmarks/linking.py --system {name} --seed {seed} --max-steps {steps}",
         "note": system.note,
     }
     rows = []

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import samarkand
 from samarkand.corpora.linking_scores import Judged, LinkingScores, judge, score_links
-from samarkand.corpora.linking_sets import LinkingSet, linking_sets, resolve_titles
+from samarkand.corpora.linking_sets import UNTYPED, LinkingSet, linking_sets, resolve_titles
 from samarkand.corpora.records import read_records, write_records
+from samarkand.corpora.seeded import share_of
 from samarkand.models.knowledge_base import Entity, KnowledgeBase, build_knowledge_base
 from samarkand.pipeline.linking_evaluation import load_linking_sets, title_finder
 
@@ -17,6 +19,8 @@ from samarkand.pipeline.linking_evaluation import load_linking_sets, title_finde
 Answers = Sequence[Sequence[str | None]]
 K = 30
 GOLD_DEV = ("wiki-fair/dev", "news-fair/dev")
+# Share of silver texts whose mentions have no type, as those of the gold sets: what has types says too much by them.
+UNTYPED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -34,29 +38,63 @@ class Task:
     sets: list[LinkingSet]
 
 
-def real_task(data: str, silver: Path, names: Sequence[str] | None, *, patterns: bool, gold: Path | None) -> Task:
+def real_task(
+    data: str, silver: Path, names: Sequence[str] | None, *, patterns: bool, gold: bool, folder: Path
+) -> Task:
     """The task on the corpora at hand.
 
     data (str): Folder of corpora.
     silver (Path): A folder that `corpora.silver_recipe` wrote.
     names (Optional[Sequence[str]]): Sets; None for all.
     patterns (bool): Whether to learn from sentences of templates too.
-    gold (Optional[Path]): A folder for gold texts: the train part of OKE 2016 to learn from too, and the dev parts of
-        `GOLD_DEV` to choose by too; None for silver text alone.
+    gold (bool): Whether to learn from the train part of OKE 2016 too, and to choose by the dev parts of `GOLD_DEV` too,
+        whole and sentence by sentence.
+    folder (Path): Where texts are written to.
     RETURNS (Task): The task.
     """
-    train = sorted(silver.glob("*/train.jsonl")) + (sorted(silver.glob("*/*.train.jsonl")) if patterns else [])
-    if gold is not None:
+    learnt = sorted(silver.glob("*/train.jsonl")) + (sorted(silver.glob("*/*.train.jsonl")) if patterns else [])
+    train = [_partly_untyped(path, folder) for path in learnt]
+    if gold:
         (oke,) = linking_sets(data, ["oke-2016/train"])
-        train.append(gold / "oke-train.jsonl")
+        train.append(folder / "oke-train.jsonl")
         write_records(train[-1], flat(oke).records)
-    kb, dev = silver / "linking.kb", sorted(silver.glob("*/dev.jsonl"))
+    kb, dev = silver / "linking.kb", [_partly_untyped(path, folder) for path in sorted(silver.glob("*/dev.jsonl"))]
     with KnowledgeBase(kb) as opened:
-        for number, each in enumerate(linking_sets(data, GOLD_DEV) if gold is not None else ()):
-            dev.append(gold / f"dev-{number}.jsonl")
-            write_records(dev[-1], _resolved(each, opened).records)
+        for number, each in enumerate(linking_sets(data, GOLD_DEV) if gold else ()):
+            dev.append(folder / f"dev-{number}.jsonl")
+            records = _resolved(each, opened).records
+            write_records(dev[-1], [*records, *_sentences(records)])
         sets = [_resolved(each, opened) for each in load_linking_sets(data, names, silver) if each.split == "test"]
     return Task(kb, train, dev, sets)
+
+
+def _partly_untyped(path: Path, folder: Path) -> Path:
+    """A copy of silver text in which some texts have no types."""
+    copy = folder / f"{path.parent.name}-{path.name}"
+    write_records(copy, (_untyped(record) for record in read_records(path)))
+    return copy
+
+
+def _untyped(record: dict[str, Any]) -> dict[str, Any]:
+    if share_of("untyped", record["text"]) >= UNTYPED_SHARE:
+        return record
+    return {**record, "spans": [{**span, "label": UNTYPED} for span in record["spans"]]}
+
+
+def _sentences(records: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Sentences of texts, with the mentions that lie in one."""
+    nlp = samarkand.blank("xx")
+    nlp.add_pipe("sentencizer")
+    for record in records:
+        for sentence in nlp(record["text"]).sents:
+            first, last = sentence.start_char, sentence.end_char
+            spans = [
+                {**span, "start": span["start"] - first, "end": span["end"] - first}
+                for span in record["spans"]
+                if first <= span["start"] and span["end"] <= last
+            ]
+            if spans:
+                yield {**record, "text": sentence.text, "spans": spans}
 
 
 def quick_task(folder: Path) -> Task:

@@ -116,7 +116,7 @@ def train_m3(name: str, task: Task, seed: int, steps: int) -> Language:
     config["training"]["seed"] = config["system"]["seed"] = seed
     config["training"]["eval_frequency"] = max(10, steps // 8)
     config["training"]["optimizer"]["learn_rate"]["warmup_steps"] = max(1, steps // 20)
-    config["components"]["m3_linker"]["store_kb"] = False
+    config["components"]["m3_linker"].update(store_kb=False, own_history_steps=steps)
     nlp = init_nlp(config.interpolate())
     with tempfile.TemporaryDirectory() as folder:
         train(nlp, Path(folder), stdout=sys.stderr, stderr=sys.stderr)

@@ -71,19 +71,32 @@ def nil_reason(has_candidates: bool, v1: float | None, v2: float | None, theta: 
 def annotate_links(doc: Doc, links: Sequence[Link], spans_key: str | None) -> None:
     """Set links, candidates, scores and reasons.
 
+    Spans on the same words have one answer, that of the first whose label is linked: attributes of spans tell no labels
+    apart.
+
     doc (Doc): The document.
     links (Sequence[Link]): Its answers.
     spans_key (Optional[str]): Group of `doc.spans` that the mentions are of; None for `doc.ents`.
     """
+    answers: dict[tuple[int, int], Link] = {}
     for link in links:
-        span = Span(doc, link.start, link.end)
+        known = answers.get((link.start, link.end))
+        if known is None or (known.reason == NOT_ASKED and link.reason != NOT_ASKED):
+            answers[link.start, link.end] = link
+    for (start, end), link in answers.items():
+        span = Span(doc, start, end)
         span._.candidates, span._.nil_reason, span._.link_scores = link.candidates, link.reason, link.scores
         if spans_key is None:
             for token in span:
                 token.ent_kb_id_ = link.kb_id
     if spans_key is None or not links:
         return
-    found = {(link.start, link.end, link.label): link.kb_id for link in links}
+    found = {
+        (link.start, link.end, link.label): link.kb_id
+        if link.reason == NOT_ASKED
+        else answers[link.start, link.end].kb_id
+        for link in links
+    }
     group = doc.spans[spans_key]
     spans = list(group)
     for span in spans:

@@ -26,10 +26,13 @@ def make_link(mention: Mention, names: Sequence[str], answer: Mapping[str, Any],
     names (Sequence[str]): Names of its candidates.
     answer (Mapping[str, Any]): The fields of `M3Answers`, as numbers.
     theta (float): Least score that links.
-    RETURNS (Link): The answer, its candidates by probability, and of equals by id.
+    RETURNS (Link): The answer, its candidates by probability, the best of the network first, and of equals by id.
     """
+    # Of scores that are nearly equal the network takes the least id: its choice stands first.
+    best = answer["best"]
     ranked = sorted(
-        zip(mention.candidates, names, answer["probabilities"]), key=lambda option: (-option[2], option[0].id)
+        zip(range(len(names)), mention.candidates, names, answer["probabilities"]),
+        key=lambda option: (option[0] != best, -option[3], option[1].id),
     )
     candidates = [
         {
@@ -41,7 +44,7 @@ def make_link(mention: Mention, names: Sequence[str], answer: Mapping[str, Any],
             "match": candidate.match,
             "probability": probability,
         }
-        for candidate, name, probability in ranked
+        for _, candidate, name, probability in ranked
     ]
     scores = {"v1": answer["v1"], "v2": answer["v2"], "s_link": answer["s_link"], "theta": theta}
     chosen = answer["chosen"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -105,7 +106,7 @@ def make_questions(
             ids[row, :count] = np.argsort(np.argsort([candidate.id for candidate in mention.candidates]))
             features[row, :count] = _features(mention, types)
     spans = np.array([(m.document, m.start, m.end) for m in mentions], dtype=np.int64).reshape(-1, 3)
-    turns = _turns(mentions, order)
+    turns = _turns(docs, mentions, order)
     return LinkQuestions(docs, spans, turns, options, ids, features, list(places), read, beta, theta)
 
 
@@ -117,16 +118,17 @@ def _features(mention: Mention, types: Mapping[str, str]) -> list[tuple[float, .
     ]
 
 
-def _turns(mentions: Sequence[Mention], order: str) -> np.ndarray:
-    """Turn of each mention within its document."""
+def _turns(docs: list[Doc], mentions: Sequence[Mention], order: str) -> np.ndarray:
+    """Turn of each mention within its document; a random order depends on the text alone."""
     turns = np.zeros(len(mentions), dtype=np.int64)
     rows: dict[int, list[int]] = {}
     for row, mention in enumerate(mentions):
         rows.setdefault(mention.document, []).append(row)
-    for of_document in rows.values():
+    for document, of_document in rows.items():
         own = [mentions[row] for row in of_document]
         counts, margins = [mention.count for mention in own], [_margin(mention) for mention in own]
-        turns[of_document] = order_mentions(order, counts, margins, [mention.start for mention in own])
+        seed = zlib.crc32(docs[document].text.encode("utf-8", "surrogatepass")) if order == "random" else 0
+        turns[of_document] = order_mentions(order, counts, margins, [mention.start for mention in own], seed=seed)
     return turns
 
 

@@ -14,7 +14,8 @@ the paper leaves them open. Shapes: N mentions, K options (padded), H width of t
 What an option says by itself is taken out of the history term t, so that an empty memory (h = 0) adds an exact zero to
 every score: the first answer of a text is that of a network without history, to the last bit. What is known without
 reading stands outside the hidden layers and starts from the weights of a linker that was not trained
-(`prior_linker`), so that training adds to that, and a text unlike those that were learnt from still has it.
+(`prior_linker`), all else from 0: the first choices are that linker's, training adds to them, and a text unlike those
+that were learnt from still has them.
 `prior_weight` says how much the prior counts; it starts from 1, which is the prior itself. `m3_turns` takes the turns
 over a text.
 """
@@ -139,7 +140,7 @@ class History(nn.Module):
         self.option = nn.Linear(width, hidden)
         self.memory = nn.Linear(width, hidden, bias=False)
         self.product = nn.Linear(width, hidden, bias=False)
-        self.score = nn.Linear(hidden, 1, bias=False)
+        self.score = _silent(hidden)
         self.answer = nn.Linear(2 * width, width, bias=False)
         self.gate = nn.Linear(2 * width, width)
         self.dropout = nn.Dropout(dropout)
@@ -196,7 +197,7 @@ class M3(nn.Module):
         self.beta, self.theta = 0.5, 0.5
         self.attention = OptionAttention(width=width, heads=heads) if attention else None
         self.select = nn.Linear(width + len(FEATURES) - 1, hidden)
-        self.score = nn.Linear(hidden, 1, bias=False)
+        self.score = _silent(hidden)
         self.prior = nn.Parameter(torch.ones(())) if prior else None
         self.known = nn.Parameter(torch.tensor(KNOWN))
         self.history = History(width=width, hidden=hidden, dropout=dropout) if history == "vector" else None
@@ -286,10 +287,18 @@ def option_fit(features: Tensor) -> Tensor:
     return similarity * torch.where(agreement > 0, 1.0, 1.0 - MISFIT)
 
 
+def _silent(width: int) -> nn.Linear:
+    """A score that is 0 until something is learnt."""
+    score = nn.Linear(width, 1, bias=False)
+    nn.init.zeros_(score.weight)
+    return score
+
+
 def _verifier(width: int) -> nn.Linear:
-    """A stage of the verifier, whose last column is a fit."""
+    """A stage of the verifier, whose last column is a fit; at first that alone counts."""
     stage = nn.Linear(width, 1)
     with torch.no_grad():
+        stage.weight.zero_()
         stage.weight[:, -1] = FIT
         stage.bias.fill_(-FIT * EVEN)
     return stage

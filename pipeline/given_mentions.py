@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,20 +69,22 @@ def prepare_linker(nlp: Language) -> M3Linker:
     return linker
 
 
-def read_mentions(text: str, value: Any) -> list[dict[str, Any]]:
+def read_mentions(text: str, value: Any, where: str = "") -> list[dict[str, Any]]:
     """The mentions of a record, checked.
 
     text (str): The text.
     value (Any): What the record holds as its mentions.
+    where (str): Where the record is, for messages that are not told of beside it.
     RETURNS (list[dict[str, Any]]): They, each with "start" and "end".
     RAISES (ValueError): S952 when they are no mentions of the text.
     """
+    place = f"{where}, " if where else ""
     if not isinstance(value, list):
-        raise ValueError(Errors.S952.format(reason=f"{type(value).__name__} instead of a list"))
+        raise ValueError(Errors.S952.format(reason=f"{place}{type(value).__name__} instead of a list"))
     for number, mention in enumerate(value, start=1):
         reason = _problem(text, mention)
         if reason:
-            raise ValueError(Errors.S952.format(reason=f"number {number} {reason}"))
+            raise ValueError(Errors.S952.format(reason=f"{place}number {number} {reason}"))
     return value
 
 
@@ -138,9 +141,12 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _cut_tokens(doc: Doc, edges: set[int]) -> None:
+    ordered = sorted(edges)
     with doc.retokenize() as retokenizer:
         for token in doc:
-            inside = sorted(edge - token.idx for edge in edges if token.idx < edge < token.idx + len(token))
+            first = bisect_right(ordered, token.idx)
+            last = bisect_left(ordered, token.idx + len(token))
+            inside = [edge - token.idx for edge in ordered[first:last]]
             if inside:
                 parts = [token.text[left:right] for left, right in zip([0, *inside], [*inside, len(token)])]
                 retokenizer.split(token, parts, heads=_own_heads(token, len(parts)))

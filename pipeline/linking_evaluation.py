@@ -15,7 +15,7 @@ from ..corpora.linking_sets import SHORT_TEXT, LinkingSet, linking_names, linkin
 from ..corpora.records import Record, read_records
 from ..corpora.sentence_files import check_known, family_of, is_asked
 from ..errors import Errors
-from .given_mentions import mention_doc, prepare_linker, told_links
+from .given_mentions import mention_doc, prepare_linker, read_mentions, told_links
 from .option_checks import at_least_one, check_options
 from .rounding import rounded
 from .sources import UsageError
@@ -52,11 +52,12 @@ def load_linking_sets(
 
     data (Optional[str | Path]): Folder of corpora; None without one.
     names (Optional[Collection[str]]): Sets, families, "silver", or paths of JSONL files of one's own, whose spans have
-        "kb_id"; None for all that are there.
+        "kb_id"; None for all that are there. Of a file in several languages ("lang") each is a set.
     silver (Optional[str | Path]): A folder that `corpora.silver_recipe` wrote.
     RETURNS (list[LinkingSet]): The sets.
     RAISES (UsageError): S954 when nothing is there to be judged by.
-    RAISES (OSError | ValueError): As `linking_sets` and `read_records`; S843 for an unknown name.
+    RAISES (OSError | ValueError): As `linking_sets` and `read_records`; S843 for an unknown name, S952 for mentions
+        that are none of their text.
     """
     files = [name for name in names or () if name.endswith(OWN_FILE)]
     asked = None if names is None else [name for name in names if name not in files]
@@ -68,7 +69,7 @@ def load_linking_sets(
     if data is not None and (wanted is None or wanted):
         found += linking_sets(data, wanted)
     found += [each for each in made if is_asked(each.name, asked)]
-    found += [LinkingSet(Path(file).stem, "xx", "test", "", list(read_records(file))) for file in files]
+    found += [each for file in files for each in _own_sets(file)]
     if not found:
         raise UsageError(Errors.S954)
     return found
@@ -143,6 +144,16 @@ def _silver_sets(folder: Path) -> Iterator[LinkingSet]:
         part = path.stem.partition(".")[0]
         name = f"{SILVER}/{path.parent.name}" if part == "test" else f"{SILVER}-{part}/{path.parent.name}"
         yield LinkingSet(name, path.parent.name, "test", "", list(read_records(path)))
+
+
+def _own_sets(file: str) -> Iterator[LinkingSet]:
+    by_language: dict[str, list[Record]] = defaultdict(list)
+    for number, record in enumerate(read_records(file), start=1):
+        read_mentions(record["text"], record["spans"], f"{file}, record {number}")
+        by_language[record.get("lang") or "xx"].append(record)
+    for lang, records in by_language.items():
+        name = Path(file).stem if len(by_language) == 1 else f"{Path(file).stem}/{lang}"
+        yield LinkingSet(name, lang, "test", "", records)
 
 
 def _answer(

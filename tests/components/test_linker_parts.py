@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import samarkand
@@ -15,7 +17,7 @@ from samarkand.components.linker_annotations import (
 )
 from samarkand.components.linker_examples import training_candidates
 from samarkand.components.linker_scorer import score_linker
-from samarkand.components.linker_table import TYPES, type_agreement
+from samarkand.components.linker_table import TYPES, Mention, make_questions, type_agreement
 from samarkand.components.linker_texts import EntityTexts, entity_name, mention_language
 from samarkand.models.kb_candidates import Candidate
 from spacy.scorer import Scorer
@@ -137,3 +139,17 @@ def test_mentions_that_nobody_has_linked_or_found_do_not_count():
     groups = [Example(make_doc(NLP, *LINKED[0], "a"), make_doc(NLP, *LINKED[0], "a"))]
     assert score_linker(groups, spans_key="a")["nel_overall_f"] == 1
     assert np.isclose(score_linker(groups, spans_key="b")["nel_micro_f"], 0)
+
+
+def test_a_random_order_depends_on_the_text_alone():
+    texts = [f"Paris {word} Paris" for word in ("or", "and", "with", "near", "beside", "without", "for", "of")]
+    docs = [NLP.make_doc(text) for text in texts]
+    mentions = [Mention(at, start, start + 1, "", "en", (), 0) for at in range(len(docs)) for start in (0, 2)]
+    options = {"checksum": "", "types": TYPES, "read": list, "beta": 0.5, "theta": 0.5}
+    first, again = (make_questions(docs, mentions, order="random", **options).order for _ in range(2))
+    assert first.tolist() == again.tolist()
+    assert {tuple(turns) for turns in first.reshape(-1, 2).tolist()} == {(0, 1), (1, 0)}
+    # The order of the documents does not count.
+    later = [replace(mention, document=len(docs) - 1 - mention.document) for mention in mentions]
+    turned = make_questions(docs[::-1], later, order="random", **options).order
+    assert turned.tolist() == first.tolist()

@@ -134,3 +134,28 @@ def test_parts_can_be_left_out(kb, tmp_path):
     pipe.to_disk(tmp_path, exclude=["vocab", "knowledge_base"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cfg", "model"]
     assert len(pipe.to_bytes(exclude=["vocab", "knowledge_base"])) < len(pipe.to_bytes(exclude=["vocab"]))
+
+
+def test_spans_on_the_same_words_have_one_answer(kb):
+    nlp = make_nlp(kb, spans_key="sc", labels_discard=["DATE"])
+    text = "Paris is the capital of France ."
+    mentions = [("Paris", "DATE", ""), ("Paris", "PERSON", ""), ("Paris", "GPE", "")]
+    doc = link(nlp, text, mentions, "sc")
+    alone = [link(nlp, text, [mention], "sc") for mention in mentions[1:]]
+    person_alone, city_alone = (doc.spans["sc"][0] for doc in alone)
+    assert person_alone._.candidates != city_alone._.candidates
+    assert {span.label_: span.kb_id_ for span in doc.spans["sc"]} == {
+        "DATE": "NIL",
+        "PERSON": person_alone.kb_id_,
+        "GPE": person_alone.kb_id_,
+    }
+    for span in doc.spans["sc"]:
+        assert (span._.candidates, span._.nil_reason) == (person_alone._.candidates, None)
+
+
+def test_what_is_linked_stands_first_among_nearly_equal_candidates(tmp_path):
+    twins = [Entity("A", "LOC", {"en": "Twin"}, weight=1.0), Entity("Z", "LOC", {"en": "Twin"}, weight=1.000005)]
+    nlp = make_nlp(build_knowledge_base(tmp_path / "twins.kb", twins), theta=0.0)
+    (ent,) = link(nlp, "Twin .", [("Twin", "LOC", "")]).ents
+    assert (ent.kb_id_, ent._.candidates[0]["id"]) == ("A", "A")
+    assert ent._.candidates[1]["probability"] > ent._.candidates[0]["probability"]

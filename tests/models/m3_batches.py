@@ -17,7 +17,11 @@ def make_network(seed: int = 0, **config) -> M3:
     network = M3(width=H, hidden=6, heads=2, **config).eval()
     with torch.no_grad():
         for parameter in network.parameters():
+            # What starts from nothing is drawn as a layer's weights are.
+            parameter += torch.rand_like(parameter).sub_(0.5) if not parameter.any() else 0.0
             parameter.mul_(2.0)
+        for stage in filter(None, (network.first, network.second)):
+            stage.weight[:, :-1].uniform_(-0.5, 0.5)
     return network
 
 

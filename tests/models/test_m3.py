@@ -60,11 +60,7 @@ def test_what_stands_in_the_padding_is_never_looked_at(network, seed):
 
 
 def test_an_untrained_linker_is_where_a_network_starts_from():
-    network = M3(width=H, history="none").eval()
-    with torch.no_grad():
-        network.score.weight.zero_()
-        for stage in (network.first, network.second):
-            stage.weight[:, :-1].zero_()
+    network = M3(width=H).eval()
     batch = make_batch([[4, 3, 1], [2]])
     untrained = PriorWeights(1.0, *KNOWN, context=0.0)
     ids = torch.arange(4).expand_as(batch.mask)

@@ -121,6 +121,22 @@ def test_sets_are_found_by_name(corpora):
         names(None, ["tweeki-gold"])
 
 
+def test_languages_of_ones_own_file_are_told_apart(corpora):
+    path = corpora / "mine.jsonl"
+    write_records(path, [{**record("Paris", Paris="Q90"), "lang": lang} for lang in ("en", "fr", "en")])
+    found = {each.name: (each.lang, len(each.records)) for each in load_linking_sets(None, [str(path)])}
+    assert found == {"mine/en": ("en", 2), "mine/fr": ("fr", 1)}
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 99), (5, 6)])
+def test_S952_mentions_outside_of_the_text(corpora, start, end):
+    path = corpora / "mine.jsonl"
+    spans = [{"start": start, "end": end, "label": "LOC", "kb_id": "Q90"}]
+    path.write_text(json.dumps(record("Paris", Paris="Q90")) + "\n" + json.dumps({"text": "Paris is", "spans": spans}))
+    with pytest.raises(ValueError, match=r"\[S952\].*mine\.jsonl, record 2, number 1"):
+        load_linking_sets(None, [str(path)])
+
+
 def test_tables_and_file(nlp, tmp_path):
     results = evaluate_linker(nlp, [TWEETS])
     tables = list(linking_tables(results))
