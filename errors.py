@@ -189,6 +189,10 @@ class Errors(metaclass=_Coded):
     S332 = "The config of {name!r} has no setting {unknown}. Remove it from transformer_config, or mend its name."
     S333 = "recompute takes a budget, and a planner if you like, not {found!r}: write such as {{'budget': '2GiB'}}."
     S334 = "{found} has no layers that repeat, so none to recompute: leave recompute out of its config."
+    S335 = (
+        "The tokenizer puts {pieces} around a text, but has no piece for any text. Use a checkpoint whose tokenizer "
+        "has the vocabulary of its encoder."
+    )
     S501 = "No such input: {path}. Name a file, a folder, a glob that finds something, or - for standard input."
     S502 = "Unknown kind of file: {path}. Rename it to one of the known endings: {endings}."
     S503 = "Nothing to annotate in {inputs}: no file there has a known ending ({endings})."

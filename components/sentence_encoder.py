@@ -14,11 +14,11 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from thinc.api import Config, Optimizer, chain, set_dropout_rate
 
 from ..errors import Errors
-from ..models.sentence_transformer_units import prepare_whitening, unit_fingerprint
+from ..models.sentence_transformer_units import prepare_whitening, unit_fingerprint, without_scaling
 from ..models.sentence_units import UnitEncoder, spread
 from ..models.token_pooling import count_words
 from ..models.unit_whitening import build_whitening_layer, set_affine
-from ..models.whitening import VectorStatistics, Whitening, load_whitening
+from ..models.whitening import VectorStatistics, Whitening, check_whitening, load_whitening
 from .sentence_vectors import store_vectors
 
 DEFAULT_CONFIG = """
@@ -92,6 +92,14 @@ class SentenceEncoder(TrainablePipe):
         places = [self._places(doc) for doc in docs]
         vectors = self.model.ops.to_numpy(self.model.predict((docs, places)))
         return list(zip(places, spread(vectors, [len(rows) for rows in places])))
+
+    def document_vectors(self, docs: Sequence[Doc]) -> np.ndarray:
+        """Vectors of documents alone, whatever the units are, without setting them.
+
+        docs (Sequence[Doc]): The documents, one or more.
+        RETURNS (np.ndarray): Shape (len(docs), width), float32.
+        """
+        return self.model.ops.to_numpy(self.model.predict((docs, [_whole(doc) for doc in docs])))
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[DocVectors]) -> None:
         """Set the vectors.
@@ -169,22 +177,39 @@ class SentenceEncoder(TrainablePipe):
         matrix, offset = whitening.affine()
         set_affine(self._whitening, matrix, offset, whitening.normalize)
 
-    def fit_whitening(self, docs: Iterable[Doc], dim: int | str | None = "auto", batch_size: int = 256) -> Whitening:
-        """Fit a whitening map on documents, and set it.
+    def fit_whitening(
+        self,
+        docs: Iterable[Doc],
+        dim: int | str | None = "auto",
+        batch_size: int = 256,
+        *,
+        retained: float = 0.95,
+        shrinkage: float | str = 0.0,
+        exponent: float = 1.0,
+    ) -> Whitening:
+        """Fit a whitening map on the units of documents, and set it.
+
+        It is the map that `samarkand whiten` fits on their texts: a `Normalize` at the end of a model of
+        `sentence-transformers` goes, as in `set_whitening`.
 
         docs (Iterable[Doc]): Documents of the pipeline, annotated by the pipes before this one.
         dim (Optional[int | str]): Width to keep; "auto" by the variance that is retained, None for all.
         batch_size (int): Documents encoded at once.
+        retained (float): Share of the variance that "auto" keeps.
+        shrinkage (float | str): Weight of the round covariance, 0 to 1, or "oas"; for few documents.
+        exponent (float): 1 whitens, 0 only rotates.
         RETURNS (Whitening): The map.
-        RAISES (ValueError): S808 if the pipe whitens already.
+        RAISES (ValueError): S808 if the pipe whitens already, S732 for a bad value, S811 to S814 for the vectors.
         """
         if self._whitening.has_param("W"):
             raise ValueError(Errors.S808)
-        statistics, stream = VectorStatistics(), iter(docs)
+        check_whitening(dim, retained, shrinkage, exponent, 0.0)
+        encoder, statistics, stream = without_scaling(self._encoder), VectorStatistics(), iter(docs)
         while batch := list(islice(stream, batch_size)):
-            rows = np.concatenate([vectors for _, vectors in self.predict(batch)])
+            rows = encoder.ops.to_numpy(encoder.predict((batch, [self._places(doc) for doc in batch])))
             statistics.update(rows[rows.any(axis=1)])
-        whitening = statistics.whitening(dim=dim)
+        settings = {"retained": retained, "shrinkage": shrinkage, "exponent": exponent}
+        whitening = statistics.whitening(dim, **settings, fingerprint=unit_fingerprint(encoder))
         self.set_whitening(whitening)
         return whitening
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
     import faiss
 
 _CHUNK = 2**22
+
+
+@dataclass(frozen=True)
+class LoadedIndex:
+    """A FAISS index that can be searched.
+
+    file (str): Name of its file.
+    index (Index): The index.
+    is_mapped (bool): Whether it is read from the file as it is searched. Nothing can be added to one that is.
+    """
+
+    file: str
+    index: faiss.Index
+    is_mapped: bool = False
 
 
 def empty_index(factory: str, width: int) -> faiss.Index:
@@ -88,14 +103,15 @@ def write_index(index: faiss.Index, path: Path) -> str:
     return sha256
 
 
-def read_index(path: Path, sha256: str, width: int, rows: int) -> faiss.Index:
+def read_index(path: Path, sha256: str, width: int, rows: int, *, mapped: bool) -> LoadedIndex:
     """Read an index, once it is known to be what was written.
 
     path (Path): The file.
     sha256 (str): What it was.
     width (int): Numbers in a vector.
     rows (int): Vectors in it.
-    RETURNS (faiss.Index): The index.
+    mapped (bool): Map the file into memory where FAISS can.
+    RETURNS (LoadedIndex): The index.
     RAISES (ValueError): S823 when it is anything else.
     """
     import faiss
@@ -103,14 +119,16 @@ def read_index(path: Path, sha256: str, width: int, rows: int) -> faiss.Index:
     if not path.is_file() or file_sha256(path) != sha256:
         reason = f"{path.name} is {'not what was written' if path.is_file() else 'missing'}"
         raise ValueError(Errors.S823.format(path=path.parent, reason=reason))
+    # An older FAISS maps inverted lists alone, and reads them with threads that do not survive a fork.
+    flags = getattr(faiss, "IO_FLAG_MMAP_IFC", 0) if mapped else 0
     try:
-        index = faiss.read_index(str(path))
+        index = faiss.read_index(str(path), flags)
     except RuntimeError as error:
         raise ValueError(Errors.S823.format(path=path.parent, reason=f"{path.name}: {first_line(error)}")) from error
     if index.d != width or index.ntotal != rows:
         reason = f"{path.name} has {index.ntotal:,} vectors of {index.d} numbers for {rows:,} of {width}"
         raise ValueError(Errors.S823.format(path=path.parent, reason=reason))
-    return index
+    return LoadedIndex(path.name, index, is_mapped=bool(flags))
 
 
 def search_index(

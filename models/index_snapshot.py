@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .exact_search import Neighbours, blocks_between, blocks_of, cpu_knn, no_neighbours, rank_again, scan
 from .index_choice import FLAT_ROWS, Effort, list_count, stores_exactly
 from .index_devices import GPU_LIMIT, GpuSearch
-from .index_generation import read_index, search_index
+from .index_generation import LoadedIndex, read_index, search_index
 from .record_filter import Filter
 from .record_store import IndexState, RecordStore
 from .vector_file import VectorFile
-
-if TYPE_CHECKING:
-    import faiss
 
 # A filter that lets through fewer rows than FLAT_ROWS, or than this share, is searched row by row.
 NARROW_SHARE = 0.02
@@ -28,20 +25,19 @@ class IndexSnapshot:
 
     store (RecordStore): The records.
     gpu (Optional[GpuSearch]): The GPU to search on.
-    known (Optional[tuple[str, faiss.Index]]): A FAISS index that is in memory, with the name of its file.
+    known (Optional[LoadedIndex]): A FAISS index that is at hand.
     RAISES (ValueError): S823 when a file is missing or damaged.
     """
 
-    def __init__(
-        self, store: RecordStore, gpu: GpuSearch | None = None, known: tuple[str, faiss.Index] | None = None
-    ) -> None:
+    def __init__(self, store: RecordStore, gpu: GpuSearch | None = None, known: LoadedIndex | None = None) -> None:
         self._store, self._gpu = store, gpu
         self.state: IndexState = store.state
         self.vectors = VectorFile(store.folder / self.state.vectors, self.state.width, self.state.rows)
-        self.loaded: tuple[str, faiss.Index] | None = None
+        self.loaded: LoadedIndex | None = None
         if self.state.file:
-            is_known = known is not None and known[0] == self.state.file
-            self.loaded = known if is_known else (self.state.file, load_index(store, self.state))
+            is_known = known is not None and known.file == self.state.file
+            # What is copied to a GPU is read once, and the whole of it.
+            self.loaded = known if is_known else load_index(store, self.state, mapped=gpu is None)
         self._visible: np.ndarray | None = None
         # The copy on the GPU; False when the index has none.
         self._copy: Any = None
@@ -100,10 +96,10 @@ class IndexSnapshot:
     def _search_faiss(self, queries: np.ndarray, k: int, mask: np.ndarray | None, effort: Effort) -> Neighbours:
         if self._gpu is not None and mask is None and k <= GPU_LIMIT:
             if self._copy is None:
-                self._copy = self._gpu.copy(self.loaded[1]) or False
+                self._copy = self._gpu.copy(self.loaded.index) or False
             if self._copy:
                 return self._gpu.search(self._copy, queries, k, effort.lists if list_count(self.factory) else 0)
-        return search_index(self.loaded[1], queries, k, effort, mask)
+        return search_index(self.loaded.index, queries, k, effort, mask)
 
     def _knn(self, queries: np.ndarray, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         return cpu_knn(queries, vectors, k) if self._gpu is None else self._gpu.knn(queries, vectors, k)
@@ -117,12 +113,13 @@ class IndexSnapshot:
         return None if self._visible.all() else self._visible
 
 
-def load_index(store: RecordStore, state: IndexState) -> faiss.Index:
+def load_index(store: RecordStore, state: IndexState, *, mapped: bool) -> LoadedIndex:
     """Read the FAISS index of a state.
 
     store (RecordStore): The records beside it.
     state (IndexState): The state.
-    RETURNS (faiss.Index): The index.
+    mapped (bool): As in `read_index`.
+    RETURNS (LoadedIndex): The index.
     RAISES (ValueError): S823 when it is missing or damaged.
     """
-    return read_index(store.folder / state.file, state.sha256, state.width, state.indexed)
+    return read_index(store.folder / state.file, state.sha256, state.width, state.indexed, mapped=mapped)

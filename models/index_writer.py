@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,13 +14,10 @@ from ..errors import Errors
 from .exact_search import blocks_of
 from .index_changes import is_blank
 from .index_choice import choose_factory, training_rows
-from .index_generation import build_index, extend_index, write_index
+from .index_generation import LoadedIndex, build_index, extend_index, write_index
 from .index_snapshot import load_index
 from .record_store import IndexState, RecordStore, StoredRecord
 from .vector_file import BLOCK_ROWS, VectorFile, append_rows
-
-if TYPE_CHECKING:
-    import faiss
 
 # Rows that may wait outside the FAISS index: this many, or this share of those that are in it.
 TAIL_ROWS, TAIL_SHARE = 5_000, 0.1
@@ -111,13 +107,12 @@ class IndexWriter:
             self._store.state = replace(state, **new, built="", file="", sha256="", indexed=0, trained=0)
         self._drop(state.vectors, state.file)
 
-    def build(self, known: tuple[str, faiss.Index] | None, *, force: bool) -> tuple[str, faiss.Index] | None:
+    def build(self, known: LoadedIndex | None, *, force: bool) -> LoadedIndex | None:
         """Bring the rows that wait into a FAISS index, when they are many.
 
-        known (Optional[tuple[str, faiss.Index]]): A FAISS index that is in memory, with the name of its file; it is
-            extended in place.
+        known (Optional[LoadedIndex]): A FAISS index that is at hand; it is extended in place where it can be.
         force (bool): Bring them in even when they are few.
-        RETURNS (Optional[tuple[str, faiss.Index]]): The new file and index; None when there was nothing to do.
+        RETURNS (Optional[LoadedIndex]): The new index; None when there was nothing to do.
         """
         if not self._is_due(self._store.state, force):
             return None
@@ -130,8 +125,9 @@ class IndexWriter:
             if anew:
                 index = build_index(factory, vectors)
             else:
-                is_known = known is not None and known[0] == state.file
-                index = known[1] if is_known else load_index(self._store, state)
+                if known is None or known.is_mapped or known.file != state.file:
+                    known = load_index(self._store, state, mapped=False)
+                index = known.index
                 extend_index(index, vectors)
             name = f"index-{state.generation + 1}.faiss"
             sha256 = write_index(index, self._folder / name)
@@ -139,7 +135,7 @@ class IndexWriter:
             new |= {"built": factory, "trained": state.rows} if anew else {}
             self._store.state = replace(state, **new)
         self._drop(state.file)
-        return name, index
+        return LoadedIndex(name, index)
 
     def _is_due(self, state: IndexState, force: bool) -> bool:
         if not _target(state):

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,13 @@ from .record_filter import Filter, filter_sql
 from .sqlite_tools import LOCK_SECONDS, is_locked, is_unwritable, select
 
 FILE = "records.sqlite"
-FORMAT = 1
+FORMAT = 2
+# Bytes of the file that SQLite may map into memory: as many as it allows.
+_MAPPED = 1 << 40
 # "SmKd": tells our files from other SQLite files.
 APPLICATION = 0x536D4B64
-_RECORDS = "CREATE TABLE {} (row INTEGER PRIMARY KEY, id TEXT NOT NULL, text TEXT, metadata TEXT)"
+_RECORDS = "CREATE TABLE {} (row INTEGER PRIMARY KEY, id TEXT NOT NULL, text TEXT, metadata TEXT, crc INTEGER NOT NULL)"
+_FIELDS = "row, id, text, metadata, crc"
 _BY_ID = "CREATE UNIQUE INDEX by_id ON records (id)"
 _TABLES = (
     _RECORDS.format("records"),
@@ -85,28 +90,29 @@ class StoredRecord:
     text: str | None = None
     metadata: str | None = None
 
+    @property
+    def checksum(self) -> int:
+        """RETURNS (int): CRC-32 of all of it."""
+        crc = 0
+        for part in (self.id, self.text, self.metadata):
+            crc = zlib.crc32(b"\0" if part is None else b"\1" + part.encode(), crc)
+        return crc
+
 
 class RecordStore:
     """The records of one index. What is read is as it was when the store was opened or refreshed, or last written.
 
     folder (Path): The folder of the index.
-    RAISES (ValueError): S820 when there is none, S822 when it is of a newer format, S823 when it is damaged.
+    RAISES (ValueError): S820 when there is none, S822 when it is of another format, S823 when it is damaged.
+    RAISES (OSError): S846 when it has changes that only a process with write permission can read.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        path = folder / FILE
-        if not path.is_file():
+        if not (folder / FILE).is_file():
             raise ValueError(Errors.S820.format(path=folder, reason=f"it has no {FILE}"))
-        # A folder that cannot be written to has no place for the files that readers share with a writer.
-        mode = "rw" if os.access(folder, os.W_OK) and os.access(path, os.W_OK) else "ro&immutable=1"
-        self._db = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            timeout=LOCK_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        with self._damage():
+            self._db, self._is_frozen = self._connect()
         # The same filter often comes with every batch of queries.
         self._matched: tuple[tuple[Any, ...], np.ndarray] | None = None
         try:
@@ -125,6 +131,9 @@ class RecordStore:
         RETURNS (IndexState): The state.
         """
         with self._damage():
+            if self._is_frozen:
+                self._db.close()
+                self._db, self._is_frozen = self._connect()
             if self._db.in_transaction:
                 self._db.execute("COMMIT")
             self._db.execute("BEGIN")
@@ -164,8 +173,8 @@ class RecordStore:
         records (Sequence[StoredRecord]): The records; none of their ids may be there.
         hidden (Iterable[int]): Rows among them that no search finds.
         """
-        rows = ((first + i, r.id, r.text, r.metadata) for i, r in enumerate(records))
-        self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", rows)
+        rows = ((first + i, r.id, r.text, r.metadata, r.checksum) for i, r in enumerate(records))
+        self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
         self._db.executemany("INSERT INTO hidden VALUES (?)", ((int(row),) for row in hidden))
 
     def delete(self, rows: Iterable[int]) -> None:
@@ -184,7 +193,7 @@ class RecordStore:
         """
         self._db.execute(_RECORDS.format("renumbered"))
         self._db.execute(
-            "INSERT INTO renumbered SELECT row_number() OVER (ORDER BY row) - 1, id, text, metadata FROM records"
+            "INSERT INTO renumbered SELECT row_number() OVER (ORDER BY row) - 1, id, text, metadata, crc FROM records"
         )
         self._db.execute("DROP TABLE records")
         self._db.execute("ALTER TABLE renumbered RENAME TO records")
@@ -217,9 +226,9 @@ class RecordStore:
 
         rows (Iterable[int]): The rows; those without a record are passed over.
         RETURNS (dict[int, StoredRecord]): Record by row.
+        RAISES (ValueError): S823 when one has changed.
         """
-        found = self._chunked("SELECT row, id, text, metadata FROM records WHERE row IN ({})", rows)
-        return {row: StoredRecord(*record) for row, *record in found}
+        return dict(map(self._checked, self._chunked(f"SELECT {_FIELDS} FROM records WHERE row IN ({{}})", rows)))
 
     def hidden_rows(self) -> np.ndarray:
         """RETURNS (np.ndarray): Rows that no search finds, int64: without a record, or with a vector of zeros."""
@@ -244,23 +253,54 @@ class RecordStore:
         return self._matched[1]
 
     def check(self) -> None:
-        """Read all of the database.
+        """Read all of the database, and compare each record with its checksum.
 
         RAISES (ValueError): S823 when it is damaged.
         """
-        found = self._one("PRAGMA quick_check")
+        found = self._one("PRAGMA integrity_check(1)")
         if found != "ok":
             raise ValueError(Errors.S823.format(path=self.folder, reason=f"{FILE}: {found}"))
+        with self._damage():
+            for fields in self._db.execute(f"SELECT {_FIELDS} FROM records"):
+                self._checked(fields)
 
     def close(self) -> None:
         """Let go of the files."""
         self._db.close()
 
+    def _connect(self) -> tuple[sqlite3.Connection, bool]:
+        """Open the database: the connection, and whether it sees nothing of what others write from now on."""
+        path = self.folder / FILE
+        is_writable = os.access(self.folder, os.W_OK) and os.access(path, os.W_OK)
+        # A folder that cannot be written to has no place for the files that readers share with a writer. Where there
+        # are some, they have to be read: the database alone lacks what was committed last.
+        is_frozen = not is_writable and not _has_changes(path)
+        mode = "rw" if is_writable else "ro&immutable=1" if is_frozen else "ro"
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=LOCK_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        # Bytes that are no text any more are for the checksum of their record to tell.
+        db.text_factory = partial(str, encoding="utf-8", errors="replace")
+        try:
+            db.execute(f"PRAGMA mmap_size = {_MAPPED}")
+            if mode == "ro":
+                db.execute("PRAGMA application_id")
+        except sqlite3.DatabaseError as error:
+            db.close()
+            if mode == "ro" and is_unwritable(error):
+                raise OSError(Errors.S846.format(path=self.folder, wal=f"{FILE}-wal")) from error
+            raise
+        return db, is_frozen
+
     def _check_format(self) -> None:
         if self._one("PRAGMA application_id") != APPLICATION:
             raise ValueError(Errors.S820.format(path=self.folder, reason=f"its {FILE} is of something else"))
         found = self._one("PRAGMA user_version")
-        if found > FORMAT:
+        if found != FORMAT:
             raise ValueError(Errors.S822.format(path=self.folder, found=found, known=FORMAT))
 
     def _read_state(self) -> IndexState:
@@ -269,6 +309,15 @@ class RecordStore:
             return IndexState(**json.loads(found[0]))
         except (TypeError, ValueError) as error:
             raise ValueError(Errors.S823.format(path=self.folder, reason=f"{FILE} holds no state")) from error
+
+    def _checked(self, fields: tuple[Any, ...]) -> tuple[int, StoredRecord]:
+        """The row and the record of `_FIELDS`, when it is what was written."""
+        row, *texts, crc = fields
+        record = StoredRecord(*texts)
+        if not all(isinstance(part, (str, type(None))) for part in texts) or record.checksum != crc:
+            reason = f"{FILE}: the record in row {row:,} has changed"
+            raise ValueError(Errors.S823.format(path=self.folder, reason=reason))
+        return row, record
 
     def _one(self, sql: str) -> Any:
         return self._all(sql)[0][0]
@@ -300,6 +349,12 @@ class RecordStore:
             if is_coded(error):
                 raise
             raise OSError(Errors.S826.format(path=self.folder, reason=error.strerror or error)) from error
+
+
+def _has_changes(path: Path) -> bool:
+    """Whether a writer has the database open, or was killed before it could bring its changes into it."""
+    wal, shared = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
+    return shared.exists() or (wal.exists() and wal.stat().st_size > 0)
 
 
 def create_store(folder: Path, state: IndexState) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,14 +20,11 @@ from ..errors import Errors, SamarkandWarning, Warnings, spoken
 from .index_changes import METRICS, checked_ids, checked_records, checked_vectors, is_blank
 from .index_choice import Effort, default_effort
 from .index_devices import GpuSearch, find_gpu
-from .index_generation import empty_index
+from .index_generation import LoadedIndex, empty_index
 from .index_snapshot import IndexSnapshot
 from .index_writer import IndexWriter
 from .record_filter import Filter
 from .record_store import IndexState, RecordStore, StoredRecord, create_store
-
-if TYPE_CHECKING:
-    import faiss
 
 # Openings of a reader while writers replace the files that it goes for.
 _ATTEMPTS = 5
@@ -63,7 +60,7 @@ class SearchIndex:
         self._store = store
         self._writer = IndexWriter(store)
         self._gpu = gpu
-        self._loaded: tuple[str, faiss.Index] | None = None
+        self._loaded: LoadedIndex | None = None
         self._open_snapshot()
 
     @classmethod
@@ -115,7 +112,7 @@ class SearchIndex:
         gpu (Optional[bool]): True to insist on a GPU, False for the CPU, None for a GPU where FAISS has one.
         verify (bool): Read all files and compare them with their checksums; else the FAISS file only.
         RETURNS (SearchIndex): The index.
-        RAISES (ValueError): S820 without an index, S822 for a newer format, S823 for damage, S831 for another encoder.
+        RAISES (ValueError): S820 without an index, S822 for another format, S823 for damage, S831 for another encoder.
         RAISES (RuntimeError): S830 when there is no GPU that was insisted on.
         """
         device = find_gpu(gpu)

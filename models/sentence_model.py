@@ -101,12 +101,12 @@ class SentenceTransformerModel:
         if longest is None or math.isinf(longest):
             return [(text, 1)]
         # No text has more pieces than bytes: most need not be cut into pieces to know that they are short.
-        if len(text.encode("utf-8", "replace")) <= longest - self._special:
+        room = longest - _special_pieces(self.model)
+        if len(text.encode("utf-8", "replace")) <= room:
             return [(text, 1)]
         found = self.model.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
         )["offset_mapping"]
-        room = longest - self._special
         if len(found) <= room:
             return [(text, 1)]
         count = -(-len(found) // room)
@@ -114,10 +114,6 @@ class SentenceTransformerModel:
         edges = [0, *(found[cut][0] for cut in cuts[1:-1]), len(text)]
         parts = [(text[a:b], end - start) for a, b, start, end in zip(edges, edges[1:], cuts, cuts[1:])]
         return [part for part in parts if part[0].strip()]
-
-    @property
-    def _special(self) -> int:
-        return int(self.model.tokenizer.num_special_tokens_to_add())
 
     def _joined(self, vectors: np.ndarray, found: np.ndarray, owners: np.ndarray, pieces: np.ndarray) -> np.ndarray:
         """Means of the parts' vectors by their pieces, of length one where the model's own are."""
@@ -146,11 +142,13 @@ def load_sentence_model(
     pooling (Optional[str]): One of `POOLINGS`, instead of the modules that follow the encoder; None keeps them, or
         takes the mean where there are none.
     device (Optional[str]): Such as "cuda"; None for a GPU where there is one.
-    max_length (Optional[int]): Pieces that are read at once; None for what the model says.
+    max_length (Optional[int]): Pieces that are read at once; None for what the model says. A static table reads any
+        number.
     precision (str): "bf16" for products of 16 bits in the encoder, faster where the processor has them (AVX512-BF16,
         AMX, GPUs); sums and vectors stay in 32.
     RETURNS (SentenceTransformerModel): The model.
-    RAISES (ValueError): If the pooling is unknown, or nothing can be loaded.
+    RAISES (ValueError): S800 when nothing can be loaded, S801 for an unknown pooling, S809 for a `max_length` without
+        room for text.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import get_device_name
@@ -169,7 +167,10 @@ def load_sentence_model(
         raise ValueError(Errors.S800.format(name=name, why=first_line(error))) from error
     if pooling is not None:
         model = SentenceTransformer(modules=_pooled(model, pooling), device=device)
-    if max_length is not None:
+    if max_length is not None and model.max_seq_length != math.inf:
+        special = _special_pieces(model)
+        if max_length <= special:
+            raise ValueError(Errors.S809.format(length=max_length, name=name, special=special, least=special + 1))
         model.max_seq_length = max_length
     if model.device.type == "cpu":
         model.float()
@@ -228,6 +229,11 @@ def model_folder(name: str) -> str:
             if found := sorted(Path(root).glob("**/modules.json")):
                 return str(found[0].parent)
     return name
+
+
+def _special_pieces(model: SentenceTransformer) -> int:
+    """Pieces that frame a text, such as [CLS] and [SEP]."""
+    return int(model.tokenizer.num_special_tokens_to_add(False))
 
 
 def _pooled(model: SentenceTransformer, pooling: str) -> list[torch.nn.Module]:

@@ -63,20 +63,29 @@ class Stage:
         data (Dataset): Columns of text, and perhaps "label".
         distinct (bool): No text comes twice in a batch.
         lengths (Optional[np.ndarray]): Length of each row, for batches of like length.
-        RAISES (ValueError): S863 for a batch that ranks cannot share.
-        RAISES (RuntimeError): S740 when the loss is no number any more.
+        RAISES (ValueError): S863 for a batch that ranks cannot share, S872 for one larger than there are distinct
+            texts.
+        RAISES (RuntimeError): S740 when the loss is no number any more, S873 when no batch of distinct texts is found
+            before the last step.
         """
         from sentence_transformers import SentenceTransformerTrainer
 
+        arguments = self._arguments(distinct, lengths)
+        if distinct:
+            _check_distinct(data, arguments.per_device_train_batch_size)
         trainer = SentenceTransformerTrainer(
             model=model,
-            args=self._arguments(distinct, lengths),
+            args=arguments,
             train_dataset=data,
             loss=loss,
             callbacks=[_Log(self)],
         )
         found = get_last_checkpoint(self._checkpoints) if Path(self._checkpoints).is_dir() else None
         trainer.train(resume_from_checkpoint=found)
+        # Rows share texts with several others, and which of them come first differs from epoch to epoch.
+        if trainer.state.global_step < self.steps.steps:
+            about = {"done": trainer.state.global_step, "steps": self.steps.steps}
+            raise RuntimeError(Errors.S873.format(**about, batch=arguments.per_device_train_batch_size))
 
     @property
     def _checkpoints(self) -> str:
@@ -117,6 +126,19 @@ class Stage:
             disable_tqdm=True,
             ddp_find_unused_parameters=True,
         )
+
+
+def _check_distinct(data: Dataset, batch: int) -> None:
+    """Refuse rows of which no batch without repetitions can be made: the trainer would end at once, without a word."""
+    seen: set[str] = set()
+    found = 0
+    for row in data:
+        if seen.isdisjoint(row.values()):
+            seen.update(row.values())
+            found += 1
+        if found == batch:
+            return
+    raise ValueError(Errors.S872.format(batch=batch, found=found))
 
 
 class _Log(TrainerCallback):

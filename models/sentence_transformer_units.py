@@ -19,7 +19,7 @@ from thinc.util import get_torch_default_device
 from ..errors import Errors
 from .sentence_model import SentenceTransformerModel, load_sentence_model
 from .sentence_units import UnitEncoder, Units
-from .whitening_exports import fitted_model
+from .whitening_exports import fitted_model, without_normalize
 from .whitening_map import Whitening
 
 
@@ -64,6 +64,17 @@ def unit_fingerprint(model: UnitEncoder) -> str:
     if _has_shim(model):
         return model.shims[0].load().fingerprint
     return hashlib.sha256(model.to_bytes()).hexdigest()[:16]
+
+
+def without_scaling(model: UnitEncoder) -> UnitEncoder:
+    """The encoder whose vectors a whitening map is best fitted on, see `without_normalize`.
+
+    model (Model): The encoder; it stays as it is.
+    RETURNS (Model): One on the same weights that does not scale vectors to length one; or the encoder, if it never did.
+    """
+    if not _has_shim(model):
+        return model
+    return Model(model.name, _forward, attrs=dict(model.attrs), shims=[model.shims[0].without_scaling()])
 
 
 def prepare_whitening(model: UnitEncoder, whitening: Whitening) -> None:
@@ -117,6 +128,12 @@ class SentenceTransformerShim(Shim):
                     self._model = load_sentence_model(folder, device=device, **kept)
                 self._files = None
         return self._model
+
+    def without_scaling(self) -> SentenceTransformerShim:
+        """RETURNS (SentenceTransformerShim): One of the same modules, the last left out if it is a `Normalize`."""
+        shim = SentenceTransformerShim(self.cfg, half_storage=self._half_storage)
+        shim._model = SentenceTransformerModel(without_normalize(self.load().model))
+        return shim
 
     def prepare(self, whitening: Whitening) -> None:
         """Give the vectors that a map was fitted on from now on.

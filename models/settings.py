@@ -23,20 +23,22 @@ def load_settings(kind: type[T], path: Path, overrides: Sequence[str] = (), *, o
 
     kind (type): The dataclass; its fields are keys, or dataclasses for sections.
     path (Path): The file.
-    overrides (Sequence[str]): Words of a command line: `--section.key value` pairs.
+    overrides (Sequence[str]): Words of a command line: `--section.key value` pairs. `-` may stand for the `_` of a
+        field, but not of a name in a free table (`dict[str, ...]`).
     others (Sequence[str]): Top-level keys that belong to another command and are left alone.
     RETURNS (T): The settings.
     RAISES (ValueError): S730 for no TOML, S731 for an unknown key, S732 for a value that does not fit.
     """
-    found = read_settings(path, overrides)
+    found = read_settings(path, overrides, kind)
     return build({key: value for key, value in found.items() if key not in others}, kind)
 
 
-def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def read_settings(path: Path, overrides: Sequence[str] = (), kind: Any = None) -> dict[str, Any]:
     """Read a TOML file, and replace what is overridden.
 
     path (Path): The file.
     overrides (Sequence[str]): `--section.key value` pairs.
+    kind (Any): The dataclass whose fields may be overridden with `-` for `_`; None takes all names as they are.
     RETURNS (dict[str, Any]): Sections and keys as they stand.
     RAISES (ValueError): S730 for no TOML, S731 and S732 for words that are no override.
     """
@@ -45,7 +47,7 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
         raise ValueError(Errors.S730.format(path=path, reason=err)) from None
     for key, value in parse_overrides(overrides).items():
-        section, _, name = key.rpartition(".")
+        section, _, name = _field_names(key, kind).rpartition(".")
         _section(found, section)[name] = value
     return found
 
@@ -65,7 +67,7 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
         key, is_whole, text = word[2:].partition("=")
         if not is_whole and not rest:
             raise ValueError(Errors.S732.format(key=key, value="(nothing)", expected="followed by its value"))
-        overrides[key.replace("-", "_")] = _value(text if is_whole else rest.pop(0))
+        overrides[key] = _value(text if is_whole else rest.pop(0))
     return overrides
 
 
@@ -120,6 +122,17 @@ def _build_dataclass(found: Any, kind: Any, key: str) -> Any:
         is_needed = field.default is MISSING and field.default_factory is MISSING
         require(not is_needed or field.name in found, prefix + field.name, "(nothing)", "given")
     return kind(**{name: build(value, hints[name], prefix + name) for name, value in found.items()})
+
+
+def _field_names(key: str, kind: Any) -> str:
+    """A dotted key in which fields are called as they are in the dataclass."""
+    names = []
+    for name in key.split("."):
+        hints = get_type_hints(kind) if is_dataclass(kind) else {}
+        field = name.replace("-", "_")
+        names.append(field if field in hints else name)
+        kind = get_args(kind)[1] if get_origin(kind) is dict else hints.get(names[-1])
+    return ".".join(names)
 
 
 def _section(found: dict[str, Any], path: str) -> dict[str, Any]:

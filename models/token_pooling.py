@@ -16,7 +16,7 @@ from thinc.types import Floats2d
 from ..errors import Errors
 from .sentence_units import UnitEncoder, Units
 
-POOLINGS = ("mean", "max", "weighted")
+POOLINGS = ("mean", "max", "cls", "weighted")
 # Weights of smooth inverse frequency (Arora et al. 2017): a / (a + p), with the constant of the paper.
 SMOOTHING = 1e-3
 
@@ -26,8 +26,10 @@ def build_token_pooling(tok2vec: Model[list[Doc], list[Floats2d]], pooling: str 
     """Pool the token vectors of an encoder. White space has no part in it.
 
     tok2vec (Model[list[Doc], list[Floats2d]]): The encoder, or a listener to a shared one.
-    pooling (str): "mean"; "max"; or "weighted", a mean in which a word counts less the more frequent it is in
-        the documents that the pipeline is initialized with (smooth inverse frequency, Arora et al. 2017).
+    pooling (str): "mean"; "max"; "cls", the vector of the first token, since encoders give none of a piece that is no
+        token; or "weighted", a mean in which a word counts less the more frequent it is in the documents that the
+        pipeline is initialized with (smooth inverse frequency, Arora et al. 2017). Encoders give their last layer
+        alone: for "first-last" take `samarkand.SentenceTransformer.v1`.
     RETURNS (Model): From units to an array of shape (units, width).
     RAISES (ValueError): S801 for an unknown pooling.
     """
@@ -108,6 +110,9 @@ def _pool(xp: Any, X: Floats2d, weights: np.ndarray, pooling: str) -> tuple[Floa
     total = float(weights.sum())
     if not total:
         return xp.zeros((1, X.shape[1]), dtype="f"), lambda dY: xp.zeros(X.shape, dtype="f")
+    if pooling == "cls":
+        first = int(np.flatnonzero(weights)[0])
+        return X[first : first + 1], lambda dY: dY * (xp.arange(len(X))[:, None] == first)
     if pooling == "max":
         shown = xp.where(xp.asarray(weights)[:, None] > 0, X, -xp.inf)
         which = shown.argmax(axis=0)

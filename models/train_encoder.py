@@ -42,7 +42,7 @@ def train_encoder(
         training from starting, S744 and S745 for the base.
     RAISES (RuntimeError): S740 when the loss is no number any more.
     """
-    found = read_settings(config, overrides)
+    found = read_settings(config, overrides, EncoderSettings)
     objective = found.get("objective", MASKED_LM)
     if objective != MASKED_LM:
         from .train_sentences import train_sentences

@@ -52,7 +52,7 @@ def train_sentences(
     report (Optional[Report]): Takes lines of the log, in the first rank.
     RETURNS (Row): What the training says at its end.
     RAISES (ValueError): S730 to S732 for the settings, S741 for an output that exists, and what the objective raises.
-    RAISES (RuntimeError): S740 when the loss is no number any more.
+    RAISES (RuntimeError): S740 when the loss is no number any more, and as `Stage.run`.
     """
     require(objective in OBJECTIVES, "objective", objective, "one of masked-lm, " + ", ".join(OBJECTIVES))
     settings = load_settings(OBJECTIVES[objective], config, overrides, others=PREPARATION)
@@ -114,6 +114,10 @@ def _views(settings: SelfSupervisedSettings, model: SentenceTransformer) -> Data
     """Texts beside their other views, as many as the steps take, each view drawn anew."""
     from datasets import Dataset
 
+    # A table of pieces has a tokenizer that knows of no mask.
+    mask = getattr(model.tokenizer, "mask_token", None)
+    if mask is None:
+        raise ValueError(Errors.S874.format(encoder=settings.encoder))
     texts = read_lines(settings.texts, settings.limit)
     need = settings.steps.steps * settings.steps.batch_size
     rows: dict[str, list[str]] = {"text": [], "view": []}
@@ -121,7 +125,7 @@ def _views(settings: SelfSupervisedSettings, model: SentenceTransformer) -> Data
     while len(rows["text"]) < need:
         for text in chance.sample(texts, min(len(texts), need - len(rows["text"]))):
             rows["text"].append(text)
-            rows["view"].append(hide_span(text, model.tokenizer.mask_token, settings.views, chance))
+            rows["view"].append(hide_span(text, mask, settings.views, chance))
     return Dataset.from_dict(rows)
 
 

@@ -12,7 +12,7 @@ from ..errors import first_line
 from ..models.index_changes import checked_records
 from ..models.sentence_model import SentenceModel
 from .encoders import plain
-from .records import Record, Rejected, kept_name, reject
+from .records import Record, Rejected, reject
 from .sources import Source
 
 
@@ -53,7 +53,7 @@ class EntryMaker:
         fields = plain(record.fields)
         id: Any = f"{source}:{record.position}"
         if self._id_field is not None:
-            name = kept_name(self._id_field)
+            name = record.kept_name(self._id_field)
             id = fields.pop(name, None)
             if isinstance(id, bool) or not isinstance(id, (str, int)) or id == "":
                 return [refuse(record, f"the field {name!r} holds {id!r}, and an id is a text or a whole number")]

@@ -22,7 +22,7 @@ ENCODER = "sentence_encoder"
 class PipelineSentenceModel:
     """The document vectors of a pipeline as a `SentenceModel`.
 
-    Pipes that the encoder does not listen to are left out.
+    Pipes that the encoder does not listen to are left out, and so are its other units, which may need them.
 
     nlp (Language): The pipeline.
     """
@@ -31,7 +31,7 @@ class PipelineSentenceModel:
         self._nlp = nlp
         self._encoder = nlp.get_pipe(ENCODER)
         before = nlp.pipeline[: nlp.pipe_names.index(ENCODER)]
-        needed = {ENCODER, *(name for name, pipe in before if _is_shared(pipe))}
+        needed = {name for name, pipe in before if _is_shared(pipe)}
         self._unused = [name for name in nlp.pipe_names if name not in needed]
         self._width: int | None = None
         self._fingerprint: str | None = None
@@ -72,12 +72,10 @@ class PipelineSentenceModel:
         return vectors
 
     def _vectors(self, texts: list[str], batch_size: int) -> np.ndarray:
-        from thinc.util import to_numpy
-
         # Strings of the texts would otherwise stay in the vocabulary for ever.
         with self._nlp.memory_zone():
-            docs = self._nlp.pipe(texts, batch_size=batch_size, disable=self._unused)
-            return np.stack([to_numpy(doc.vector) for doc in docs])
+            docs = list(self._nlp.pipe(texts, batch_size=batch_size, disable=self._unused))
+            return self._encoder.document_vectors(docs)
 
 
 def load_encoder(name: str | Path) -> SentenceModel:

@@ -16,6 +16,7 @@ from samarkand.models.search_index import SearchIndex
 from samarkand.models.sentence_model import load_sentence_model
 from samarkand.models.sentence_transformer_units import build_sentence_transformer
 from samarkand.models.sentence_units import UnitEncoder
+from samarkand.models.token_pooling import POOLINGS, build_token_pooling, count_words
 from samarkand.models.whitening import VectorStatistics, load_whitening
 from samarkand.models.whitening_map import FILE
 from samarkand.pipeline.whiten import whiten
@@ -25,6 +26,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
+from thinc.api import Model
 
 TEXTS = ["The cat sat. A dog ran in the park.", "جلس القط", "猫坐着。", "  \n ", "", "a cat"]
 
@@ -58,10 +60,11 @@ def token_vectors(nlp: Language, doc: Doc) -> np.ndarray:
     return nlp.get_pipe("sentence_encoder")._encoder.get_ref("tok2vec").predict([doc])[0]
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max", "weighted"])
+@pytest.mark.parametrize("pooling", ["mean", "max", "cls", "weighted"])
 def test_pooling_is_what_its_name_says(pooling):
     nlp = make_nlp(pooling, units=["sents"])
-    doc = nlp(TEXTS[0])
+    doc = nlp(f" {TEXTS[0]}")
+    assert doc[0].is_space
     rows = token_vectors(nlp, doc)
     counts = {}
     for text in TEXTS:
@@ -70,8 +73,8 @@ def test_pooling_is_what_its_name_says(pooling):
     for unit in (doc, *doc.sents):
         tokens = [token for token in unit if not token.is_space]
         own = rows[[token.i for token in tokens]]
-        if pooling == "max":
-            expected = own.max(0)
+        if pooling in ("max", "cls"):
+            expected = own.max(0) if pooling == "max" else own[0]
         else:
             share = [1e-3 / (1e-3 + counts[token.norm] / sum(counts.values())) for token in tokens]
             expected = np.average(own, axis=0, weights=share if pooling == "weighted" else None)
@@ -261,6 +264,38 @@ def test_the_map_of_a_model_with_scaling_is_taken_before_it(normal, tmp_path):
     assert loaded.get_pipe("sentence_encoder").fingerprint == nlp.get_pipe("sentence_encoder").fingerprint
 
 
+@pytest.mark.parametrize(
+    ("settings", "dim"),
+    [({}, 4), ({"shrinkage": "oas", "exponent": 0.5}, None), ({"retained": 0.7, "shrinkage": 0.1}, "auto")],
+)
+def test_a_map_fitted_in_the_pipe_is_that_of_the_command(normal, tmp_path, settings, dim):
+    whiten(normal / "model", normal / "texts.txt", tmp_path / "white", dim=dim, **settings)
+    expected = load_whitening(tmp_path / "white" / FILE)
+    nlp = samarkand.blank("xx")
+    model = {"@architectures": "samarkand.SentenceTransformer.v1", "name": str(normal / "model")}
+    pipe = nlp.add_pipe("sentence_encoder", config={"model": model})
+    texts = (normal / "texts.txt").read_text(encoding="utf-8").splitlines()
+    found = pipe.fit_whitening(map(nlp.make_doc, texts), dim, **settings)
+    for name in ("mean", "matrix", "variance"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=2e-3, atol=2e-3)
+    for name in ("fingerprint", "count", "exponent", "normalize"):
+        assert getattr(found, name) == getattr(expected, name)
+    assert found.shrinkage == pytest.approx(expected.shrinkage)
+    vectors = load_sentence_model(tmp_path / "white").encode(texts[:9])
+    np.testing.assert_allclose([nlp(text).vector for text in texts[:9]], vectors, atol=1e-3)
+
+
+def test_a_fit_that_fails_leaves_the_pipe_as_it_was(normal):
+    nlp = samarkand.blank("xx")
+    model = {"@architectures": "samarkand.SentenceTransformer.v1", "name": str(normal / "model")}
+    pipe = nlp.add_pipe("sentence_encoder", config={"model": model})
+    before = nlp("the cat").vector
+    for docs, options, code in (([], {}, "S814"), ([nlp.make_doc("a")], {}, "S814"), ([], {"exponent": 2}, "S732")):
+        with pytest.raises(ValueError, match=code):
+            pipe.fit_whitening(docs, **options)
+    np.testing.assert_array_equal(nlp("the cat").vector, before)
+
+
 def test_the_map_of_another_model_is_refused(normal, tmp_path):
     whitening = load_whitening(normal / "white" / FILE)
     with pytest.raises(ValueError, match=rf"S816.*{whitening.fingerprint}"):
@@ -302,15 +337,27 @@ def test_a_shared_encoder_still_learns():
     assert nlp("a cat").has_vector
 
 
-def test_gradients_reach_the_tokens():
-    nlp = make_nlp("weighted")
-    encoder = nlp.get_pipe("sentence_encoder")._encoder
-    doc = nlp.make_doc("a cat ran")
-    places = [np.array([[0, 3], [1, 2]])]
-    vectors, backprop = encoder.begin_update(([doc], places))
-    assert vectors.shape == (2, 16)
-    assert backprop(np.ones_like(vectors)) is not None
-    with pytest.raises(ValueError, match="S801"):
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_gradients_are_those_of_the_vectors(pooling):
+    rng = np.random.default_rng(0)
+    doc = samarkand.blank("xx")("a  cat ran")
+    X, dY, received = rng.normal(size=(len(doc), 5)), rng.normal(size=(2, 5)), []
+    fixed = Model("fixed", lambda model, docs, is_train: ([X], received.append))
+    model = build_token_pooling(fixed, pooling)
+    count_words(model, [doc])
+    units = [doc], [np.array([[0, len(doc)], [1, 3]])]
+    model.begin_update(units)[1](dY)
+    for place in np.ndindex(X.shape):
+        ends = []
+        for step in (1e-6, -1e-6):
+            X[place] += step
+            ends.append((model.predict(units) * dY).sum())
+            X[place] -= step
+        assert received[0][0][place] == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-4)
+
+
+def test_an_unknown_pooling_is_refused():
+    with pytest.raises(ValueError, match=r"S801.*mean, max, cls, weighted"):
         make_nlp("best")
 
 

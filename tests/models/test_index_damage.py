@@ -49,6 +49,32 @@ def newer(path: Path) -> None:
     _sql(path, f"PRAGMA user_version = {FORMAT + 1}")
 
 
+def older(path: Path) -> None:
+    _sql(path, f"PRAGMA user_version = {FORMAT - 1}")
+
+
+def reword(path: Path) -> None:
+    _replace(path, b"text 345{", b"text 346{")
+
+
+def break_utf8(path: Path) -> None:
+    _replace(path, b"text 345{", b"text \xff45{")
+
+
+def unkind(path: Path) -> None:
+    _sql(path, "UPDATE records SET text = CAST(text AS BLOB) WHERE row = 345")
+
+
+def rename(path: Path) -> None:
+    _replace(path, b"r345text 345", b"r999text 345")
+
+
+def _replace(path: Path, old: bytes, new: bytes) -> None:
+    data = path.read_bytes()
+    assert data.count(old) == 1
+    path.write_bytes(data.replace(old, new))
+
+
 def foreign(path: Path) -> None:
     path.unlink()
     _sql(path, "CREATE TABLE a (b)")
@@ -82,6 +108,11 @@ def _sql(path: Path, command: str) -> None:
         (FILE, foreign, r"S820.*something else"),
         (FILE, garble, r"S823.*not a database"),
         (FILE, newer, rf"S822.*{FORMAT + 1}"),
+        (FILE, older, rf"S822.*{FORMAT - 1}"),
+        (FILE, reword, r"S823.*record in row 345 has changed"),
+        (FILE, break_utf8, r"S823.*record in row 345 has changed"),
+        (FILE, unkind, r"S823.*record in row 345 has changed"),
+        (FILE, rename, r"S823.*row 346 missing from index"),
         (FILE, stateless, r"S823.*no state"),
         (FILE, strange, r"S823.*no state"),
     ],
@@ -101,6 +132,22 @@ def test_a_database_with_a_torn_page_is_noticed(tmp_path, whole):
         data[page * 4096 : page * 4096 + 200] = b"\xff" * 200
     (tmp_path / "i" / FILE).write_bytes(data)
     with pytest.raises(ValueError, match="S823"):
+        SearchIndex.open(tmp_path / "i", verify=True)
+
+
+def test_a_changed_record_is_told_when_it_is_read(tmp_path, whole):
+    shutil.copytree(whole, tmp_path / "i")
+    reword(tmp_path / "i" / FILE)
+    vectors = make_vectors(700, WIDTH)
+    with SearchIndex.open(tmp_path / "i") as index:
+        assert index.search(vectors[3:4], 1)[0][0].text == "text 3"
+        for read in (lambda: index.search(vectors[345:346], 1), lambda: index.update(["r345"], vectors[345:346])):
+            with pytest.raises(ValueError, match=r"S823.*record in row 345 has changed"):
+                read()
+        # Its checksum goes along to another row.
+        index.remove(["r3"])
+        index.compact()
+    with pytest.raises(ValueError, match=r"S823.*record in row 344 has changed"):
         SearchIndex.open(tmp_path / "i", verify=True)
 
 
@@ -159,6 +206,42 @@ def test_a_folder_without_write_permission_can_be_searched(tmp_path, whole, monk
         assert index.search(vectors[3:4], 1)[0][0].id == "r3"
         with pytest.raises(OSError, match="S826"):
             index.remove(["r3"])
+
+
+def test_a_reader_without_write_permission_sees_what_is_committed(tmp_path, monkeypatch):
+    vectors = make_vectors(8, WIDTH)
+    folder = tmp_path / "i"
+    with filled(folder, vectors[:2]):
+        pass
+    writable = record_store.os.access
+    monkeypatch.setattr(record_store.os, "access", lambda path, mode: False)
+    with SearchIndex.open(folder) as reader:
+        assert len(reader) == 2
+        monkeypatch.setattr(record_store.os, "access", writable)
+        with SearchIndex.open(folder) as writer:
+            monkeypatch.setattr(record_store.os, "access", lambda path, mode: False)
+            writer.add(["x"], vectors[2:3])
+            # As a writer that was killed leaves it.
+            shutil.copytree(folder, tmp_path / "killed")
+            for place in (folder, tmp_path / "killed"):
+                with SearchIndex.open(place, verify=True) as second:
+                    assert second.search(vectors[2:3], 1)[0][0].id == "x"
+            reader.refresh()
+            assert reader.search(vectors[2:3], 1)[0][0].id == "x"
+
+
+def test_S846_changes_that_cannot_be_read_are_not_passed_over(tmp_path, monkeypatch):
+    vectors = make_vectors(8, WIDTH)
+    with filled(tmp_path / "i", vectors[:2]):
+        shutil.copytree(tmp_path / "i", tmp_path / "killed")
+    # Nothing can be put there, as in a folder that cannot be written to.
+    shared = tmp_path / "killed" / f"{FILE}-shm"
+    shared.unlink()
+    shared.symlink_to(tmp_path / "nowhere" / "at all")
+    monkeypatch.setattr(record_store.os, "access", lambda path, mode: False)
+    with pytest.raises(OSError, match=r"S846.*records.sqlite-wal") as error:
+        SearchIndex.open(tmp_path / "killed")
+    assert "\n" not in str(error.value)
 
 
 def test_a_full_disk_changes_nothing(tmp_path, monkeypatch):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import faiss
 import numpy as np
 import pytest
 from index_oracle import files, filled, make_vectors, names, recall
@@ -41,6 +44,38 @@ def test_recall_of_every_kind_of_index(tmp_path, many, factory, least):
         index.remove(names(2000))
         allowed = np.arange(2000, len(vectors))
         assert recall(index.search_rows(queries, 10)[1], queries, vectors, allowed) >= least - 0.03
+
+
+@pytest.mark.parametrize(("factory", "least"), FACTORIES)
+def test_an_index_that_is_mapped_gives_the_same_and_grows(tmp_path, many, factory, least, monkeypatch):
+    vectors, queries = many
+    monkeypatch.setattr(index_snapshot, "FLAT_ROWS", 10)
+    kinds = {"kind": {"<": 8}}
+    with filled(tmp_path / "i", vectors[:10_000], factory=factory) as built:
+        assert not built._loaded.is_mapped
+        expected = [built.search_rows(queries, 10, filter=filter) for filter in (None, kinds)]
+    with SearchIndex.open(tmp_path / "i", gpu=False) as index:
+        assert index._loaded.is_mapped is hasattr(faiss, "IO_FLAG_MMAP_IFC")
+        for filter, (scores, rows) in zip((None, kinds), expected):
+            found = index.search_rows(queries, 10, filter=filter)
+            np.testing.assert_array_equal(found[1], rows)
+            np.testing.assert_array_equal(found[0], scores)
+        index.add(names(200, 10_000), vectors[10_000:])
+        index.optimize()
+        assert index.state.indexed == len(vectors)
+        assert recall(index.search_rows(queries, 10)[1], queries, vectors) >= least
+
+
+@pytest.mark.skipif(not hasattr(faiss, "IO_FLAG_MMAP_IFC"), reason="this FAISS maps no files")
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not say what is mapped")
+@pytest.mark.parametrize("factory", ["HNSW16", "IVF32,Flat"])
+def test_the_file_of_an_index_is_mapped_where_nothing_is_added(tmp_path, many, factory):
+    with filled(tmp_path / "i", many[0][:3000], factory=factory) as built:
+        built.optimize()
+        path = str(tmp_path / "i" / built.state.file)
+        assert path not in Path("/proc/self/maps").read_text()
+    with SearchIndex.open(tmp_path / "i", gpu=False):
+        assert path in Path("/proc/self/maps").read_text()
 
 
 def test_approximate_scores_are_left_alone_when_asked(tmp_path, many):

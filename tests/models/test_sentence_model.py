@@ -95,6 +95,13 @@ def test_long_texts_are_read_to_their_end(folder):
     np.testing.assert_allclose(whole, (first * 3 + second * 4) / 7, atol=1e-5)
 
 
+@pytest.mark.parametrize("longest", [-1, 0, 1, 2])
+def test_S809_a_length_without_room_for_text_is_refused(folder, longest):
+    with pytest.raises(ValueError, match=rf"S809.*{longest} .*2 pieces.*3 or more"):
+        load_sentence_model(folder, max_length=longest)
+    assert load_sentence_model(folder, max_length=3).encode(["the cat"]).any()
+
+
 def test_a_long_text_is_as_long_as_others_where_vectors_are_normalized(folder):
     model = load_sentence_model(folder, max_length=6)
     model.model.append(Normalize())
@@ -119,7 +126,7 @@ def test_a_table_of_pieces_reads_texts_of_any_length(folder, tmp_path):
     tokenizer.no_truncation()
     table = torch.nn.Embedding(tokenizer.get_vocab_size(), 4).weight.detach().numpy()
     SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table)]).save(str(tmp_path))
-    model = load_sentence_model(tmp_path)
+    model = load_sentence_model(tmp_path, max_length=5)
     np.testing.assert_allclose(model.encode(["the cat sat " * 300]), model.encode(["the cat sat"]), atol=1e-2)
 
 

@@ -23,6 +23,7 @@ class Whole:
     name: str
     part: Part = field(default_factory=Part)
     parts: list[Part] = field(default_factory=list)
+    sub_parts: dict[str, Part] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(self.name != "bad", "name", self.name, "good")
@@ -42,7 +43,15 @@ def test_sections_lists_and_overrides(read):
     text = 'name = "x"\n[part]\nrate = 1\npair = [0.1, 2]\nby_name = {a = 2}\n[[parts]]\nkind = "b"\n[else]\ny = 1'
     found = read(text, "--part.on", "true", "--part.kind=b", "--name", "two words", others=["else"])
     assert found == Whole("two words", Part(1.0, True, "b", (0.1, 2.0), {"a": 2.0}), [Part(kind="b")])
-    assert parse_overrides(["--a.b-c", "[1, 2]"]) == {"a.b_c": [1, 2]}
+    assert parse_overrides(["--a.b-c", "[1, 2]"]) == {"a.b-c": [1, 2]}
+
+
+def test_hyphens_stand_for_underscores_in_names_of_fields_alone(read):
+    text = 'name = "x"\n[part.by_name]\na-b = 1\na_b = 2\n[else]\nc-d = 1'
+    words = ["--part.by-name.a-b", "3", "--sub-parts.c-d.by-name.e-f=4", "--else.c-d", "5"]
+    found = read(text, *words, others=["else"])
+    assert found.part.by_name == {"a-b": 3.0, "a_b": 2.0}
+    assert found.sub_parts == {"c-d": Part(by_name={"e-f": 4.0})}
 
 
 @pytest.mark.parametrize(

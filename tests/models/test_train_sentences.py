@@ -29,6 +29,7 @@ from samarkand.models.train_sentences import set_dropout
 from samarkand.models.vocabulary import train_vocabulary, wrap_tokenizer
 from sentence_checkpoints import make_encoder_folder
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 ANIMALS = {"cat": ("قط", "猫"), "dog": ("كلب", "狗"), "bird": ("طائر", "鸟"), "horse": ("حصان", "马")}
 PLACES = {"park": ("الحديقة", "公园"), "house": ("البيت", "房子"), "river": ("النهر", "河"), "lake": ("البحيرة", "湖")}
@@ -284,6 +285,47 @@ def test_mirror_spreads_vectors(tmp_path):
     before, after = (float(np.mean(unit_vectors(x) @ unit_vectors(x).T)) for x in vectors)
     assert after < before - 0.3
     assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def mirror(folder: Path, encoder: str, texts: list[str], **steps: int) -> Path:
+    (folder / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
+    settings = {"objective": "mirror", "output": str(folder / "out"), "encoder": encoder, "training": TRAINING}
+    return recipe(folder / "config.toml", **settings, texts=str(folder / "texts.txt"), steps=steps)
+
+
+def test_S872_fewer_texts_than_a_batch_takes_are_refused(tmp_path, pairs):
+    begin = make_encoder_folder(tmp_path / "encoder")
+    config = mirror(tmp_path, begin, ["the cat", "a dog", "the mat"], steps=5, batch_size=4)
+    with pytest.raises(ValueError, match=r"S872.* 4 texts.* 3\."):
+        train_encoder(config)
+    assert not (tmp_path / "out" / "encoder").exists()
+    train_encoder(config, ["--steps.batch_size", "3"], resume=True)
+    assert (tmp_path / "out" / "encoder").exists()
+    settings = {"objective": "contrastive", "output": str(tmp_path / "other"), "encoder": begin, "training": TRAINING}
+    steps = {"steps": 2, "batch_size": 65}
+    with pytest.raises(ValueError, match=r"S872.* 65 texts.* 64\."):
+        train_encoder(recipe(tmp_path / "config.toml", **settings, pairs=str(pairs), steps=steps))
+
+
+def test_S873_a_training_that_finds_no_more_batches_is_no_success(tmp_path):
+    """Whether the first three make up a batch depends on the place of the last one in the order."""
+    data = Dataset.from_dict({"english": ["cat", "dog", "mat", "dog"], "other": ["猫", "狗", "垫", "垫"]})
+    model = SentenceTransformer(make_encoder_folder(tmp_path / "encoder"), device="cpu")
+    training = SentenceTrainingSettings(precision="fp32")
+    stage = Stage("contrastive", tmp_path / "out", StepSettings(40, 3), training, Ranks(0, 1, torch.device("cpu")))
+    with pytest.raises(RuntimeError, match=r"S873.*of 40 steps: no batch of 3"):
+        stage.run(model, MultipleNegativesRankingLoss(model), data, distinct=True)
+
+
+def test_S874_views_need_a_mask(tmp_path):
+    begin = make_encoder_folder(tmp_path / "encoder")
+    model = SentenceTransformer(begin, device="cpu")
+    model.tokenizer.mask_token = None
+    model.save(str(tmp_path / "unmasked"), create_model_card=False)
+    config = mirror(tmp_path, str(tmp_path / "unmasked"), ["the cat", "a dog"], steps=1, batch_size=2)
+    with pytest.raises(ValueError, match=r"S874.*unmasked"):
+        train_encoder(config)
+    assert not (tmp_path / "out" / "encoder").exists()
 
 
 def test_contrastive_brings_pairs_together(tmp_path, pairs):
