@@ -9,6 +9,8 @@ import shutil
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +29,39 @@ def kill_often(
     workers (int): Most worker processes; each run has another number from 1 on. 0 annotates in the run's own process.
     seed (int): Of the times.
     options (Any): For `annotate`.
-    RETURNS (Counter[str]): "kills", "runs" that they were part of, records "lost" and "doubled", and "other bytes":
-        runs whose output differs from that of a run that nobody killed.
+    RETURNS (Counter[str]): As `count_damage`.
     """
     draw = random.Random(seed)
     began = time.perf_counter()
     annotate(corpus, folder / "whole", model=model, n_process=workers, **options)
     longest = time.perf_counter() - began
+
+    def attempt(output: Path, left: int) -> tuple[bool, int]:
+        with_workers = draw.randint(1, workers) if workers else 0
+        wait = draw.uniform(0, longest) if left else None
+        whom = draw.randrange(2 * with_workers) if with_workers else None
+        return _run(corpus, output, model, wait, whom, n_process=with_workers, **options)
+
+    return count_damage(attempt, folder, kills)
+
+
+def count_damage(attempt: Callable[[Path, int], tuple[bool, int]], folder: Path, kills: int) -> Counter[str]:
+    """Go on with runs that are killed until each is done, and compare them with one that nobody killed.
+
+    attempt (Callable): Begins a run or goes on with it, and kills; given the folder of its output and how many kills
+        are left. Whether the run came to its end, and how many kills there were.
+    folder (Path): Has the output of the run that nobody killed in "whole".
+    kills (int): How many.
+    RETURNS (Counter[str]): "kills", "runs" that they were part of, records "lost" and "doubled", and "other bytes":
+        runs whose output differs.
+    """
     whole = _output(folder / "whole")
     counts: Counter[str] = Counter(kills=0, runs=0, lost=0, doubled=0, **{"other bytes": 0})
     while counts["kills"] < kills:
         output = folder / "killed"
         done = False
         while not done:
-            with_workers = draw.randint(1, workers) if workers else 0
-            left = counts["kills"] < kills
-            wait = draw.uniform(0, longest) if left else None
-            whom = draw.randrange(2 * with_workers) if with_workers else None
-            done, killed = _run(corpus, output, model, wait, whom, n_process=with_workers, **options)
+            done, killed = attempt(output, max(0, kills - counts["kills"]))
             counts["kills"] += killed
         counts["runs"] += 1
         found = Counter(json.loads(line)["id"] for line in _output(output).splitlines())
@@ -58,8 +75,8 @@ def kill_often(
 
 def _run(
     corpus: Path, output: Path, model: Any, wait: float | None, whom: int | None, **options: Any
-) -> tuple[bool, bool]:
-    """A run in a copy of this process; whether it came to its end, and whether something was killed."""
+) -> tuple[bool, int]:
+    """A run in a copy of this process; whether it came to its end, and how many processes were killed."""
     child = os.fork()
     if child == 0:
         try:
@@ -68,24 +85,37 @@ def _run(
             print(error, flush=True)
             os._exit(1)
         os._exit(0)
-    killed = False
+    killed = 0
     if wait is not None:
         time.sleep(wait)
         workers = worker_processes(child)
         victim = workers[whom] if whom is not None and whom < len(workers) else child
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            return _at_end(status), False
-        os.kill(victim, signal.SIGKILL)
-        killed = True
+            return at_end(os.waitstatus_to_exitcode(status)), 0
+        killed = kill(victim)
     status = os.waitpid(child, 0)[1]
-    return _at_end(status), killed
+    return at_end(os.waitstatus_to_exitcode(status)), killed
 
 
-def _at_end(status: int) -> bool:
-    code = os.waitstatus_to_exitcode(status)
+def kill(process: int) -> int:
+    """RETURNS (int): How many processes were killed: none when it has ended meanwhile, since it was found."""
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+        return 1
+    return 0
+
+
+def at_end(code: int, reason: str = "") -> bool:
+    """Whether a run came to its end.
+
+    code (int): How it ended, as `subprocess` says it.
+    reason (str): What it said.
+    RETURNS (bool): Whether it did; it was killed else.
+    RAISES (RuntimeError): When it failed.
+    """
     if code not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"a run ended with {code}")
+        raise RuntimeError(f"a run ended with {code}: {reason}")
     return code == 0
 
 
@@ -95,16 +125,27 @@ def worker_processes(process: int) -> list[int]:
     process (int): The run.
     RETURNS (list[int]): Their ids.
     """
-    path = Path(f"/proc/{process}/task/{process}/children")
-    found = [int(child) for child in path.read_text().split()] if path.exists() else []
-    return [child for child in found if b"spawn_main" in _command(child)]
+    return [child for child in child_processes(process) if b"spawn_main" in _command(child)]
+
+
+def child_processes(process: int) -> list[int]:
+    """Processes that a process has started.
+
+    process (int): The process.
+    RETURNS (list[int]): Their ids, in order; none when it has ended.
+    """
+    found: list[int] = []
+    # Each thread has its own.
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, path.read_text().split())
+    return sorted(found)
 
 
 def _command(process: int) -> bytes:
-    try:
+    with suppress(OSError):
         return Path(f"/proc/{process}/cmdline").read_bytes()
-    except OSError:
-        return b""
+    return b""
 
 
 def _output(folder: Path) -> bytes:

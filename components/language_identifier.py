@@ -113,7 +113,8 @@ def route(
     pipelines (Mapping[str, Language]): Pipelines by language; "xx" reads all that has none of its own.
     identifier (LanguageIdentifier): Tells the languages.
     batch_size (int): Texts that are sorted by language at once.
-    YIELDS (Doc): Documents in the order of the texts, with their language.
+    YIELDS (Doc): Documents in the order of the texts, with their language; those that the error handler of a pipeline
+        has left out are not among them.
     RAISES (ValueError): S652 without a pipeline for the rest.
     """
     if UNKNOWN not in pipelines:
@@ -123,10 +124,11 @@ def route(
         routes = [lang if lang in pipelines else UNKNOWN for lang, _ in found]
         docs: dict[int, Doc] = {}
         for lang in dict.fromkeys(routes):
-            places = [i for i, other in enumerate(routes) if other == lang]
-            docs.update(zip(places, pipelines[lang].pipe(batch[i] for i in places)))
-        for i, answer in enumerate(found):
-            docs[i].user_data[KEY] = answer
+            # A pipeline may leave documents out, so each travels with its place.
+            places = ((batch[i], i) for i, other in enumerate(routes) if other == lang)
+            docs.update((i, doc) for doc, i in pipelines[lang].pipe(places, as_tuples=True))
+        for i in sorted(docs):
+            docs[i].user_data[KEY] = found[i]
             yield docs[i]
 
 

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..compression import open_compressed
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 ROWS_A_READ = 1000
+# Bytes of rows that are fewer than those, going by their mean.
+BYTES_A_READ = 16 * 2**20
 
 
 def open_parquet(path: str, compression: str = "") -> ParquetFile:
@@ -55,7 +59,9 @@ def parquet_tables(file: ParquetFile, columns: Sequence[str] | None = None) -> I
     columns (Optional[Sequence[str]]): Which columns; all by default.
     YIELDS (RecordBatch): Rows.
     """
-    yield from file.iter_batches(batch_size=ROWS_A_READ, columns=columns)
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    longest = max((group.total_byte_size / group.num_rows for group in groups if group.num_rows), default=0)
+    yield from file.iter_batches(batch_size=_rows_a_read(longest), columns=columns)
 
 
 def dataset_tables(dataset: Dataset) -> Iterator[pyarrow.Table]:
@@ -64,7 +70,30 @@ def dataset_tables(dataset: Dataset) -> Iterator[pyarrow.Table]:
     dataset (Dataset): The dataset.
     YIELDS (Table): Rows.
     """
-    yield from dataset.with_format("arrow").iter(batch_size=ROWS_A_READ)
+    mean = dataset.data.nbytes / max(1, dataset.data.num_rows)
+    yield from dataset.with_format("arrow").iter(batch_size=_rows_a_read(mean))
+
+
+def _rows_a_read(row_bytes: float) -> int:
+    return max(1, min(ROWS_A_READ, int(BYTES_A_READ / max(1, row_bytes))))
+
+
+def row_bytes(table: pyarrow.Table | pyarrow.RecordBatch) -> list[int]:
+    """About the bytes of each row: those of its strings, and the mean of what else there is.
+
+    table (Table or RecordBatch): The rows.
+    RETURNS (list[int]): The bytes.
+    """
+    import pyarrow
+    import pyarrow.compute
+
+    sizes = np.zeros(table.num_rows, dtype=np.int64)
+    rest = table.nbytes
+    for column in table.columns:
+        if column.type in (pyarrow.string(), pyarrow.large_string(), pyarrow.binary(), pyarrow.large_binary()):
+            sizes += pyarrow.compute.binary_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+            rest -= column.nbytes
+    return (sizes + rest // max(1, table.num_rows)).tolist()
 
 
 def table_rows(table: pyarrow.Table | pyarrow.RecordBatch) -> Iterator[dict[str, Any] | UnicodeDecodeError]:

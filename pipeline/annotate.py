@@ -11,10 +11,11 @@ from .. import DEFAULT_PIPELINE
 from ..errors import Errors
 from .files import QUARANTINE, SUMMARY
 from .loading import PipelineSpec
+from .machine import cores
 from .progress import Progress
 from .readers import check_source
 from .run import Run
-from .run_options import RunOptions, cores
+from .run_options import RunOptions
 from .sources import STDIN, Source, UsageError, find_sources, output_names
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def annotate(
     limit (int | None): Stop after this many records of the input.
     timeout (float): Seconds that a batch, or a document alone, may take in a worker process.
     memory_limit (int | str | None): Memory that a worker process may take, in bytes or such as "4GB"; by default the
-        workers share nine tenths of the machine's.
+        workers share nine tenths of the machine's, or of what a container is given.
     resume (bool): Go on with a run that was cut short; begin one when there is none, and leave a complete one as it is.
     force (bool): Replace output that exists.
     progress (bool): Show the progress on standard error when that is a terminal.

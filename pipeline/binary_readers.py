@@ -7,8 +7,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..compression import open_compressed
-from ..corpora.arrow_tables import dataset_tables, open_datasets, open_parquet, parquet_tables, table_rows
-from .records import ReadOptions, Record, Rejected, Unread, field_record, kept_name, reject
+from ..corpora.arrow_tables import (
+    dataset_tables,
+    open_datasets,
+    open_parquet,
+    parquet_tables,
+    row_bytes,
+    table_rows,
+)
+from .records import ReadOptions, Record, Rejected, Unread, field_record, make_record, reject
 from .sources import Source
 
 if TYPE_CHECKING:
@@ -54,7 +61,8 @@ def read_docbin(source: Source, options: ReadOptions) -> Iterator[Unread]:
         documents = DocBin().from_bytes(packed).get_docs(Vocab())
         del packed
         for position, doc in enumerate(documents, 1):
-            yield Unread(position, 0, partial(_doc_record, position, doc))
+            text = doc.text
+            yield Unread(position, len(text), partial(_doc_record, position, text, doc))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise EOFError(f"not a DocBin ({error})") from error
 
@@ -71,18 +79,18 @@ def read_schema(source: Source) -> pyarrow.Schema:
         return file.schema_arrow
 
 
-def _doc_record(position: int, doc: Doc) -> Record:
-    fields = {kept_name(key): value for key, value in doc.user_data.items() if isinstance(key, str)}
-    return Record(position, doc.text, fields, doc.to_bytes())
+def _doc_record(position: int, text: str, doc: Doc) -> Record:
+    fields = {key: value for key, value in doc.user_data.items() if isinstance(key, str)}
+    return make_record(position, text, fields, doc.to_bytes())
 
 
 def _arrow_records(tables: Iterable[pyarrow.Table | pyarrow.RecordBatch], text_field: str) -> Iterator[Unread]:
     position = 0
     for table in tables:
         rows = _Rows(table)
-        for index in range(table.num_rows):
+        for index, size in enumerate(row_bytes(table)):
             position += 1
-            yield Unread(position, 0, partial(_row_record, position, rows, index, text_field))
+            yield Unread(position, size, partial(_row_record, position, rows, index, text_field))
 
 
 class _Rows:

@@ -20,7 +20,7 @@ from .given_mentions import mention_doc, read_mentions, told_links
 from .option_checks import at_least_one, check_options
 from .quarantine import Quarantine
 from .readers import read_source
-from .records import ReadOptions, Record, Rejected, kept_name, reject
+from .records import ReadOptions, Record, Rejected, reject
 from .sources import STDIN, Source, UsageError, find_sources
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _prepared(nlp: Language, item: Record | Rejected, mentions_field: str) -> Re
     raw = {"text": item.text, **item.fields}
     if len(item.text) > nlp.max_length:
         return reject(item.position, "S527", raw, length=len(item.text), max_length=nlp.max_length)
-    field = kept_name(mentions_field)
+    field = item.kept_name(mentions_field)
     if field not in item.fields:
         return reject(item.position, "S522", raw, field=mentions_field)
     try:
@@ -154,9 +154,9 @@ def _linked(
 
 def _encoder(mentions_field: str, text_field: str) -> Callable[[Doc, Record], Encoded]:
     """Makes a line of a document; the payload is the line and the answers in it."""
-    hidden = kept_name(mentions_field)
 
     def encode(doc: Doc, record: Record) -> Encoded:
+        hidden = record.kept_name(mentions_field)
         answers = told_links(doc)
         spans = [{**mention, **answer} for mention, answer in zip(record.fields[hidden], answers)]
         fields = {name: value for name, value in record.fields.items() if name != hidden}

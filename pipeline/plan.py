@@ -21,7 +21,7 @@ from .state import read_json, write_json
 from .writers import FORMATS, column_types
 
 FORMAT = 2
-# About the bytes of text that close a shard before it has its number of records.
+# About the bytes of records that close a shard before it has its number of them.
 SHARD_BYTES = 16 * 2**20
 # Records that the types of columns are guessed from, where the input does not declare them.
 GUESSED = 10_000

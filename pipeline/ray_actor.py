@@ -65,7 +65,7 @@ class Answer:
 
 
 class ShardWorker:
-    """Annotates shards in a process that it supervises.
+    """Annotates shards in a process that it supervises, and that has loaded the pipeline.
 
     Errors travel in answers, since Ray would wrap them, and take some for reasons to try again.
 
@@ -81,15 +81,14 @@ class ShardWorker:
             gpu = 0 if errand.gpu else -1  # Ray lets an actor see its own GPU only
             mine = WorkerOptions(threads=1, gpu_id=gpu, memory=errand.memory or _share_of_node(errand))
             self._supervisor = Supervisor(errand.payload, errand.options, [mine], self._tell)
-        except (OSError, ValueError) as error:
+            # Ray takes the actor for ready when this is done, and gives its shards to those that are.
+            self._meta = self._supervisor.meta
+        except (OSError, ValueError, RuntimeError) as error:
             self._error = error
 
     def meta(self) -> Answer:
-        """Load the pipeline.
-
-        RETURNS (Answer): What the pipeline is, as its mark.
-        """
-        return self._answer(lambda: self._supervisor.meta)
+        """RETURNS (Answer): What the pipeline is, as its mark."""
+        return self._answer(lambda: self._meta)
 
     def __call__(self, batch: pyarrow.Table) -> dict[str, list[bytes]]:
         """Annotate shards.

@@ -21,6 +21,7 @@ from .cluster_room import SPARE_CPUS, check_room
 from .ray_actor import Answer, Errand, ShardWorker
 from .sources import UsageError
 from .worker import die_with_parent
+from .workers import PATIENCE
 
 # The address that stands for this machine: Ray is started for the run, and ends with it.
 LOCAL = "local"
@@ -67,7 +68,7 @@ def drive(connection: Connection, job: RayJob) -> None:
             connection.send(Answer())
             connection.send(_load(errand, job.each))
             rows = [{"job": row} for row in connection.recv()]
-            for answer in _answers(rows, errand, job.each) if rows else ():
+            for answer in _answers(rows, errand, job) if rows else ():
                 connection.send(answer)
             connection.send(None)
         except UsageError as error:
@@ -109,11 +110,15 @@ def _load(errand: Errand, each: dict[str, float]) -> Answer:
     return cast("Answer", answer)
 
 
-def _answers(rows: list[dict[str, bytes]], errand: Errand, each: dict[str, float]) -> Iterator[Answer]:
+def _answers(rows: list[dict[str, bytes]], errand: Errand, job: RayJob) -> Iterator[Answer]:
     """Let Ray Data hand out shards. An actor that is lost is started again, and its tasks too, without limit."""
     import ray.data
 
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    if job.address == LOCAL:
+        # As without Ray, work begins when all workers have loaded; those of a cluster do not wait for one another.
+        context.wait_for_min_actors_s = int(PATIENCE)
     workers = min(errand.workers, len(rows))
     dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), TASKS * workers)).map_batches(
         ShardWorker,
@@ -121,7 +126,7 @@ def _answers(rows: list[dict[str, bytes]], errand: Errand, each: dict[str, float
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=workers),
         fn_constructor_args=(errand,),
-        **_resources(each),
+        **_resources(job.each),
     )
     for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from map(pickle.loads, table["answer"].to_pylist())

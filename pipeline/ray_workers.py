@@ -32,8 +32,8 @@ from .workers import PATIENCE, Jobs, Tell
 if TYPE_CHECKING:
     from spacy.language import Language
 
-# Seconds between looks at whether anything moves on the cluster.
-LOOK = 30.0
+# Seconds between looks at whether anything moves on the cluster, and at whether the first worker has begun.
+LOOK, GLANCE = 30.0, 0.5
 # Seconds that Ray gets to end.
 ENDING = 30.0
 
@@ -115,10 +115,10 @@ class RayAnnotator:
         return cast("dict[str, Any]", cast("Answer", self._hear()).mark)
 
     def run(self, jobs: Jobs) -> Iterator[dict[str, Any]]:
-        """Annotate shards.
+        """Annotate shards; waits until the work begins. Workers of a cluster may go on loading then.
 
         jobs (Iterable[tuple[Shard, str]]): The shards, with the digest of their plan.
-        YIELDS (dict): The mark of each, as they are finished.
+        RETURNS (Iterator[dict]): The mark of each, as they are finished.
         RAISES (OSError): What ends the work of a worker: S511, S512, S543.
         RAISES (RuntimeError): S509, S510 of a worker; S518 when Ray fails, S519 when nothing moves any more.
         """
@@ -130,6 +130,10 @@ class RayAnnotator:
         # A driver that has died meanwhile is found so by the next look at it.
         with suppress(OSError):
             self._connection.send(rows)
+        self._await(move=True)
+        return self._marks()
+
+    def _marks(self) -> Iterator[dict[str, Any]]:
         while (answer := self._hear()) is not None:
             for event, facts in answer.told:
                 self._tell(event, **facts)
@@ -138,15 +142,7 @@ class RayAnnotator:
             yield mark
 
     def _hear(self) -> Answer | None:
-        """Wait for an answer, for as long as anything moves: tasks of Ray have no limit of time."""
-        patience = max(PATIENCE, self._options.timeout)
-        seen, since = self._moves(), time.monotonic()
-        while not self._connection.poll(LOOK):
-            moves = self._moves()
-            if moves != seen:
-                seen, since = moves, time.monotonic()
-            elif time.monotonic() - since > patience:
-                raise RuntimeError(Errors.S519.format(minutes=patience / 60))
+        self._await()
         try:
             answer = cast("Answer | None", self._connection.recv())
         except (EOFError, OSError) as error:
@@ -156,6 +152,19 @@ class RayAnnotator:
         if answer is not None and answer.error is not None:
             raise answer.error
         return answer
+
+    def _await(self, *, move: bool = False) -> None:
+        """Wait for an answer, or for the first move, while anything moves: tasks of Ray have no limit of time."""
+        patience = max(PATIENCE, self._options.timeout)
+        seen, since = self._moves(), time.monotonic()
+        while not self._connection.poll(GLANCE if move else LOOK):
+            moves = self._moves()
+            if moves != seen:
+                if move:
+                    return
+                seen, since = moves, time.monotonic()
+            elif time.monotonic() - since > patience:
+                raise RuntimeError(Errors.S519.format(minutes=patience / 60))
 
     def _moves(self) -> tuple[int, int]:
         """What changes whenever a worker begins a batch: the number of ledgers, and their last time of change."""

@@ -18,7 +18,7 @@ from ..compression import damage_errors, open_compressed
 from ..corpora.strict_parsing import SURROGATE, decode_line, parse_json, table_reader, table_rows
 from ..errors import Errors
 from .binary_readers import read_dataset, read_docbin, read_parquet, read_schema
-from .records import Place, ReadOptions, Record, Rejected, Unread, field_record, kept_name, reject
+from .records import Place, ReadOptions, Record, Rejected, Unread, field_record, reject, renamed_fields
 from .sources import STDIN, Source, UsageError
 
 if TYPE_CHECKING:
@@ -90,13 +90,11 @@ def arrow_schema(source: Source, options: ReadOptions) -> pyarrow.Schema | None:
         schema = read_schema(source)
     except _unreadable():
         return None  # read_source says why
+    others = {column.name: column.type for column in schema if column.name != options.text_field}
+    renamed = renamed_fields(others)
+    # Values are read as plain ones, which an extension type cannot take back.
     return pyarrow.schema(
-        [
-            # Values are read as plain ones, which an extension type cannot take back.
-            (kept_name(column.name), getattr(column.type, "storage_type", column.type))
-            for column in schema
-            if column.name != options.text_field
-        ]
+        [(renamed.get(name, name), getattr(kind, "storage_type", kind)) for name, kind in others.items()]
     )
 
 

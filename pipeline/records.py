@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -33,12 +33,22 @@ class Record:
     text (str): The text.
     fields (dict): The other fields of the input, named as they are written.
     doc (bytes | None): A `Doc` from a DocBin, as bytes; its tokens and annotations are kept.
+    renamed (dict): Names in `fields` by names in the input, where these differ.
     """
 
     position: int
     text: str
     fields: dict[str, Any] = field(default_factory=dict)
     doc: bytes | None = None
+    renamed: dict[str, str] = field(default_factory=dict, compare=False)
+
+    def kept_name(self, name: str) -> str:
+        """Name under which a field of the input is in `fields`, if it is there.
+
+        name (str): Name in the input.
+        RETURNS (str): Name in the output.
+        """
+        return self.renamed.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -111,13 +121,34 @@ def field_record(position: int, value: dict[str, Any], text_field: str) -> Recor
         return reject(position, "S523", value, field=text_field, found=type(text).__name__)
     if SURROGATE.search(text):
         return reject(position, "S526", value)
-    return Record(position, text, {kept_name(key): value[key] for key in value if key != text_field})
+    return make_record(position, text, {key: value[key] for key in value if key != text_field})
 
 
-def kept_name(name: str) -> str:
-    """Name under which a field of the input is written: its own, unless the annotation needs that one.
+def make_record(position: int, text: str, fields: dict[str, Any], doc: bytes | None = None) -> Record:
+    """Make a record whose fields are named as they are written.
 
-    name (str): Name in the input.
-    RETURNS (str): Name in the output.
+    position (int): Line or row in its source, from 1.
+    text (str): The text.
+    fields (dict): The other fields, named as in the input.
+    doc (bytes | None): As `Record` has it.
+    RETURNS (Record): The record.
     """
-    return f"input_{name}" if name in RESERVED else name
+    renamed = renamed_fields(fields)
+    return Record(position, text, {renamed.get(name, name): fields[name] for name in fields}, doc, renamed)
+
+
+def renamed_fields(names: Collection[str]) -> dict[str, str]:
+    """Other names for the fields of a record whose own the annotation needs.
+
+    names (Collection[str]): All names of the record, without that of its text.
+    RETURNS (dict[str, str]): Names in the output by names in the input. They are numbered where a field of the input
+        has the name already, and no two are the same.
+    """
+    renamed = {}
+    for name in RESERVED.intersection(names):
+        number, kept = 1, f"input_{name}"
+        while kept in names:
+            number += 1
+            kept = f"input_{name}.{number}"
+        renamed[name] = kept
+    return renamed

@@ -8,7 +8,9 @@ from __future__ import annotations
 import platform
 import time
 import warnings
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +20,11 @@ from .counts import Counts
 from .files import QUARANTINE, SUMMARY
 from .identity import fingerprint, software
 from .loading import PipelineSpec
+from .machine import cores
 from .merge import Merger
 from .plan import Plan, Shard, make_plan, refuse_changes
 from .progress import Progress
-from .run_options import RunOptions, cores, refuse_existing
+from .run_options import RunOptions, refuse_existing
 from .shard_work import ShardOptions
 from .sources import STDIN, Source, UsageError
 from .spool import spooled
@@ -50,7 +53,7 @@ class Run:
         self._output = Path(options.output)
         self._state = RunState(self._output)
         self._facts: dict[str, Any] = {}
-        self._seconds: dict[str, float] = {}
+        self._seconds: Counter[str] = Counter()
         self._stamps: dict[str, tuple[int, int]] = {}
         self._finished = Counts()
         self._deaths = self._recycled = self._resumed = 0
@@ -83,22 +86,22 @@ class Run:
         return summary
 
     def _annotate(self, sources: list[Source], targets: list[str], about: dict[str, Any]) -> dict[str, Any]:
-        began = time.perf_counter()
-        begun = self._begun(sources, targets, about)
-        with self._annotator(about) as annotator:
+        with ExitStack() as stack:
+            with self._timed("planning_seconds"):
+                begun = self._begun(sources, targets, about)
+            with self._timed("loading_seconds"):
+                annotator = stack.enter_context(self._annotator(about))
             # Workers load while the input is looked through.
-            plan = begun or self._new_plan(sources, targets, about)
-            planned = time.perf_counter()
-            name = self._pipeline.model if isinstance(self._pipeline, PipelineSpec) else ""
-            self._facts = {"model": name, **about["pipeline"], **annotator.meta}
+            with self._timed("planning_seconds"):
+                plan = begun or self._new_plan(sources, targets, about)
+            with self._timed("loading_seconds"):
+                name = self._pipeline.model if isinstance(self._pipeline, PipelineSpec) else ""
+                self._facts = {"model": name, **about["pipeline"], **annotator.meta}
             if begun is None:
                 plan.save(self._state.plan)
-            loaded = time.perf_counter()
-            self._seconds |= {"planning_seconds": planned - began, "loading_seconds": loaded - planned}
             try:
                 merger = Merger(self._state, plan, self._options)
                 self._work(plan, merger, annotator)
-                self._seconds["seconds"] = time.perf_counter() - loaded
                 files = self._merge(plan, merger)
                 summary = self._summary("complete", plan, files)
                 write_json(self._output / SUMMARY, summary, self._state.folder)
@@ -185,12 +188,16 @@ class Run:
         return [(spooled(source, self._state.spool, limit=limit), str(source)) for source in sources]
 
     def _work(self, plan: Plan, merger: Merger, annotator: Annotator) -> None:
-        waiting, done = self._unfinished(plan, merger)
+        with self._timed("planning_seconds"):
+            waiting, done = self._unfinished(plan, merger)
         self._resumed, self._finished = done.records, done
         self._progress.begin(plan.records, done)
-        for mark in annotator.run((shard, plan.digest) for shard in waiting):
-            self._finished += Counts.from_dict(mark)
-            self._progress.tell("shard", shard=mark["shard"], seconds=mark["seconds"], attempts=mark["attempts"])
+        with self._timed("loading_seconds"):
+            marks = annotator.run((shard, plan.digest) for shard in waiting)
+        with self._timed("seconds"):
+            for mark in marks:
+                self._finished += Counts.from_dict(mark)
+                self._progress.tell("shard", shard=mark["shard"], seconds=mark["seconds"], attempts=mark["attempts"])
 
     def _unfinished(self, plan: Plan, merger: Merger) -> tuple[list[Shard], Counts]:
         """The shards that are left to do, and what the others came to."""
@@ -214,15 +221,23 @@ class Run:
         return waiting, done
 
     def _merge(self, plan: Plan, merger: Merger) -> list[dict[str, Any]]:
-        began = time.perf_counter()
         files = []
-        for number, unit in enumerate(plan.units):
-            self._progress.tell("merge", output=unit.target)
-            mark = {name: value for name, value in merger.merge(number).items() if name != "plan"}
-            files.append({"input": unit.shown, "output": unit.target, **mark})
-        self._facts["quarantine"] = merger.quarantine()
-        self._seconds["merging_seconds"] = time.perf_counter() - began
+        with self._timed("merging_seconds"):
+            for number, unit in enumerate(plan.units):
+                self._progress.tell("merge", output=unit.target)
+                mark = {name: value for name, value in merger.merge(number).items() if name != "plan"}
+                files.append({"input": unit.shown, "output": unit.target, **mark})
+            self._facts["quarantine"] = merger.quarantine()
         return files
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        """Count the time of the block to a phase of the run."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] += time.perf_counter() - began
 
     def _tell(self, event: str, **facts: Any) -> None:
         self._deaths += event == "death"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ from typing import Any
 
 from ..engine.byte_sizes import parse_size
 from ..errors import Errors
+from . import machine
 from .option_checks import TXT_UNITS, Check, at_least_one, check_options, one_of
 from .parts import COMPRESSED, TEXT_FORMATS
 from .records import ReadOptions
@@ -19,7 +19,7 @@ from .writers import FORMATS
 
 # The output depends on these, so a run goes on with the same ones only.
 DECISIVE = ("output_format", "compression", "text_field", "txt_unit", "spans_key", "batch_size", "shard_size", "limit")
-# Of the machine's memory, what all workers may take together when no limit is set.
+# Of the memory that a run may use, what all workers may take together when no limit is set.
 SHARE = 0.9
 # Of the cluster itself: through the gateway for clients (ray://) the run would not be where the folders are.
 RAY_ADDRESS = re.compile(r"local|auto|[^:/\s]+:\d+")
@@ -69,9 +69,8 @@ class RunOptions:
         """Bytes that a worker may take; None where the machine's memory is not known."""
         if self.memory_limit is not None:
             return parse_size(self.memory_limit)
-        if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
-            return None
-        return int(SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / max(1, self.n_process))
+        there = machine.memory()
+        return None if there is None else int(SHARE * there / max(1, self.n_process))
 
     def check(self) -> None:
         """Refuse what no run can do.
@@ -111,11 +110,6 @@ class RunOptions:
             return Check(self.n_process, self.n_process >= 0, "0 or more, or -1 for one a core")
         expected = "1 or more, or -1 for all that the cluster has room for, with --ray"
         return Check(self.n_process, self.n_process == -1 or self.n_process >= 1, expected)
-
-
-def cores() -> int:
-    """RETURNS (int): Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def refuse_existing(paths: list[Path]) -> None:

@@ -169,12 +169,16 @@ class ShardAnnotator:
             writer.close()
         mark["data"] = _told(path)
         mark["rejected"] = None
+        path = self._state.rejected(shard.id)
         refused = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
         if refused:
-            path = self._state.rejected(shard.id)
             with write_aside(path) as file, write_errors(path):
                 file.writelines(quarantine_line(shard.shown, shard.source.unit, outcome) for outcome in refused)
             mark["rejected"] = _told(path)
+        else:
+            # An attempt that ended before its mark may have rejected what this one has written.
+            with write_errors(path):
+                path.unlink(missing_ok=True)
         write_json(self._state.mark(shard.id), mark)
         return mark
 

@@ -46,12 +46,12 @@ class WorkerOptions:
     memory: int | None
 
 
-def work(connection: Connection, payload: bytes | PipelineSpec, options: ShardOptions, mine: WorkerOptions) -> None:
+def work(connection: Connection, options: ShardOptions, mine: WorkerOptions) -> None:
     """Main function of a worker: load, say so, then annotate shards until there are no more.
 
-    connection (Connection): To the supervisor. It sends (shard, digest of the plan) or None; a worker sends
-        ("ready", what the pipeline is), ("failed", type of error, message), ("progress", counts), ("done", mark).
-    payload (bytes | PipelineSpec): The pipeline.
+    connection (Connection): To the supervisor. It sends the pipeline (bytes | PipelineSpec), then (shard, digest of the
+        plan) or None; a worker sends ("ready", what the pipeline is), ("failed", type of error, message),
+        ("progress", counts), ("done", mark).
     options (ShardOptions): What to do with the shards.
     mine (WorkerOptions): What concerns this worker.
     """
@@ -62,7 +62,7 @@ def work(connection: Connection, payload: bytes | PipelineSpec, options: ShardOp
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             _share_cores(mine.threads)
-            nlp = _load(payload, mine.gpu_id)
+            nlp = _load(connection.recv(), mine.gpu_id)
             if mine.memory is not None:
                 check_room(mine.memory)
             if mine.memory is not None and mine.gpu_id < 0:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -81,6 +83,8 @@ class _Worker:
     options: WorkerOptions
     process: SpawnProcess
     connection: Connection
+    # Writes the pipeline to it.
+    feeder: threading.Thread
     ready: bool = False
     job: tuple[Shard, str] | None = None
     shards: int = 0
@@ -110,7 +114,8 @@ class Supervisor:
         tell: Tell,
     ) -> None:
         self._context = multiprocessing.get_context("spawn")
-        self._payload = pipeline if isinstance(pipeline, (bytes, PipelineSpec)) else packed(pipeline)
+        payload = pipeline if isinstance(pipeline, (bytes, PipelineSpec)) else packed(pipeline)
+        self._payload = pickle.dumps(payload)
         self._options = options
         self._state = RunState(Path(options.output))
         self._tell = tell
@@ -129,12 +134,12 @@ class Supervisor:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the pipeline is; waits until a worker has loaded it.
+        """What the pipeline is; waits until all workers have loaded it.
 
         RAISES (ValueError | OSError): What a worker says when it cannot load it.
         RAISES (RuntimeError): S510 when workers die before they are ready.
         """
-        while self._meta is None:
+        while self._meta is None or not all(worker.ready for worker in self._workers):
             for _ in self._heard():
                 pass
         return self._meta
@@ -151,17 +156,21 @@ class Supervisor:
         waiting = iter(jobs)
         more = True
         while True:
-            for worker in self._workers:
+            for place, worker in enumerate(self._workers):
                 if worker.ready and worker.job is None:
                     job = self._again.popleft() if self._again else next(waiting, None)
                     more = more and job is not None
                     if job is not None:
-                        self._give(worker, job)
+                        self._give(place, worker, job)
             if not more and not self._again and all(worker.job is None for worker in self._workers):
                 return
             yield from self._heard()
 
-    def _give(self, worker: _Worker, job: tuple[Shard, str]) -> None:
+    def _give(self, place: int, worker: _Worker, job: tuple[Shard, str]) -> None:
+        """Give a worker a shard, or put a new process in its place when it has grown."""
+        if self._recycle(place, worker):
+            self._again.appendleft(job)
+            return
         worker.job, worker.heard, worker.done = job, time.monotonic(), Counts()
         # One that has died meanwhile is found so by the next look at it.
         with suppress(OSError):
@@ -195,21 +204,25 @@ class Supervisor:
             worker.shards += 1
             yield content[0]
 
+    def _recycle(self, place: int, worker: _Worker) -> bool:
+        limit = worker.options.memory
+        if limit is None or not worker.shards or (used := memory_of(worker.process.pid)) <= FULL * limit:
+            return False
+        self._tell("recycled", process=worker.process.pid, bytes=used)
+        with suppress(OSError):
+            worker.connection.send(None)
+        _stop(worker)
+        self._workers[place] = self._spawn(worker.options)
+        return True
+
     def _watch(self, place: int, worker: _Worker) -> None:
         """Put an end to what goes on for too long or takes too much memory."""
-        limit = worker.options.memory
-        used = memory_of(worker.process.pid) if limit is not None else 0
         if worker.job is None:
-            if worker.shards and limit is not None and used > FULL * limit:
-                self._tell("recycled", process=worker.process.pid, bytes=used)
-                with suppress(OSError):
-                    worker.connection.send(None)
-                _stop(worker)
-                self._workers[place] = self._spawn(worker.options)
-            elif not worker.ready and time.monotonic() - worker.heard > PATIENCE:
+            if not worker.ready and time.monotonic() - worker.heard > PATIENCE:
                 self._kill(place, worker, "timeout", "S532")
             return
-        if limit is not None and used > limit:
+        limit = worker.options.memory
+        if limit is not None and memory_of(worker.process.pid) > limit:
             self._kill(place, worker, "memory", "S533")
         elif time.monotonic() - worker.heard > self._options.timeout:
             unit = Ledger(self._state.ledger(worker.job[0].id)).unit
@@ -223,7 +236,7 @@ class Supervisor:
 
     def _bury(self, place: int, worker: _Worker, cause: str, code: str) -> None:
         """Note a death, and put a new process in the place of the dead one."""
-        worker.connection.close()
+        _close(worker)
         where = ""
         if worker.job is not None:
             shard = worker.job[0]
@@ -250,12 +263,14 @@ class Supervisor:
 
     def _spawn(self, mine: WorkerOptions) -> _Worker:
         ours, theirs = self._context.Pipe()
-        arguments = (theirs, self._payload, self._options, mine)
-        process = self._context.Process(target=work, args=arguments, daemon=True)
+        process = self._context.Process(target=work, args=(theirs, self._options, mine), daemon=True)
         with _few_threads(mine.threads):
             process.start()
         theirs.close()
-        return _Worker(mine, process, ours)
+        # A pipeline fills the pipe, and a process takes seconds before it reads: nobody is to wait for that.
+        feeder = threading.Thread(target=_feed, args=(ours, self._payload), daemon=True)
+        feeder.start()
+        return _Worker(mine, process, ours, feeder)
 
     def _end(self, *, force: bool) -> None:
         for worker in self._workers:
@@ -277,6 +292,18 @@ def _stop(worker: _Worker) -> None:
     if worker.process.is_alive():
         worker.process.kill()
         worker.process.join()
+    _close(worker)
+
+
+def _feed(connection: Connection, payload: bytes) -> None:
+    # One that has died meanwhile is found so by the next look at it.
+    with suppress(OSError):
+        connection.send_bytes(payload)
+
+
+def _close(worker: _Worker) -> None:
+    """Close the connection to a process that has ended; nothing is written to it any more then."""
+    worker.feeder.join(GRACE)
     worker.connection.close()
 
 

@@ -10,7 +10,9 @@ import samarkand
 import spacy
 from samarkand.components import language_identifier
 from samarkand.components.language_identifier import LanguageIdentifier, route
+from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.util import ignore_error
 
 pytest.importorskip("py3langid")
 
@@ -67,6 +69,23 @@ def test_texts_go_to_the_pipeline_of_their_language():
     assert [doc.vocab.lang for doc in docs] == [*read_by, "xx", *read_by]
     with pytest.raises(ValueError, match="S652"):
         list(route(texts, {"ar": pipelines["ar"]}, LanguageIdentifier()))
+
+
+@Language.component("test_refuses_rain")
+def refuses_rain(doc: Doc) -> Doc:
+    if "rain" in doc.text:
+        raise ValueError("cannot stand rain")
+    return doc
+
+
+def test_document_that_a_pipeline_leaves_out_moves_no_other():
+    """Those after it took one another's places, and the last was not there."""
+    strict = samarkand.blank("xx")
+    strict.add_pipe("test_refuses_rain")
+    strict.set_error_handler(ignore_error)
+    texts = [TEXTS["en"], "Heavy rain is expected in the mountains tomorrow.", TEXTS["ar"], TEXTS["de"], TEXTS["ru"]]
+    docs = list(route(texts, {"xx": strict, "ar": samarkand.blank("ar")}, LanguageIdentifier()))
+    assert [(doc.text, doc._.language) for doc in docs] == [(TEXTS[lang], lang) for lang in ("en", "ar", "de", "ru")]
 
 
 def test_one_bad_document_does_not_end_a_stream(monkeypatch):

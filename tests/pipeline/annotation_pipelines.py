@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy
 import spacy
+from samarkand.pipeline.worker import memory_of
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
@@ -55,6 +56,17 @@ def poison(doc: Doc) -> Doc:
         doc.user_data["held"] = [numpy.empty(2**25, dtype=numpy.uint8) for _ in range(200)]
     while "LOOP" in doc.text:
         pass
+    return doc
+
+
+HELD: list[numpy.ndarray] = []
+
+
+@Language.component("test_grower")
+def grower(doc: Doc) -> Doc:
+    """Let the process grow to half a gibibyte, and stay so."""
+    while memory_of(None) < 2**29:
+        HELD.append(numpy.ones(2**20))
     return doc
 
 

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import shutil
+import threading
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ import pytest
 from annotation_pipelines import files_in, make_nlp
 from samarkand.errors import SamarkandWarning
 from samarkand.pipeline import identity as identity_module
+from samarkand.pipeline import machine, shard_work, worker, workers
 from samarkand.pipeline import run as run_module
-from samarkand.pipeline import worker, workers
 from samarkand.pipeline.annotate import annotate
 from samarkand.pipeline.batches import pipeline_meta
 from samarkand.pipeline.identity import changed, fingerprint, identify
@@ -22,6 +24,8 @@ from samarkand.pipeline.ledger import Ledger
 from samarkand.pipeline.loading import PipelineSpec
 from samarkand.pipeline.merge import Merger
 from samarkand.pipeline.plan import Plan
+from samarkand.pipeline.records import Record, Rejected, reject
+from samarkand.pipeline.run_options import RunOptions
 from samarkand.pipeline.shard_work import ShardAnnotator
 from samarkand.pipeline.sources import UsageError
 from samarkand.pipeline.state import RunState
@@ -142,6 +146,28 @@ def test_shard_that_is_damaged_before_it_is_merged(tmp_path, nlp, monkeypatch):
         again(tmp_path, nlp)
     monkeypatch.setattr(Merger, "merge", merge)
     assert again(tmp_path, nlp)["documents"] == 20
+
+
+def test_what_only_an_attempt_without_a_mark_rejected_is_not_in_quarantine(tmp_path, nlp, monkeypatch):
+    """The attempt that counts had other limits: the record was in the output, and in the quarantine too."""
+
+    def too_much(nlp: Any, records: list[Record], encode: Any) -> list[Rejected]:
+        return [reject(record.position, "S533", record.text) for record in records]
+
+    def cut_short(*arguments: Any) -> None:
+        raise OSError("[S511] cut short")
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("Ada\n" * 15)
+    with monkeypatch.context() as before:
+        before.setattr(shard_work, "annotate_batch", too_much)
+        before.setattr(shard_work, "write_json", cut_short)
+        with pytest.raises(OSError, match="cut short"):
+            again(tmp_path, nlp)
+    assert len(list(tmp_path.glob("out/.samarkand/shards/*.rejected"))) == 1
+    summary = again(tmp_path, nlp)
+    assert (summary["documents"], summary["quarantined"], summary["quarantine"]) == (15, 0, None)
+    assert files_in(tmp_path / "out") == ["a.jsonl", "run.json"]
 
 
 def test_input_that_changes_or_goes_while_it_is_annotated(tmp_path, nlp, monkeypatch):
@@ -278,19 +304,21 @@ class Process:
         return False
 
 
-def supervisor(tmp_path: Path, monkeypatch, told: list[tuple[str, dict]]) -> workers.Supervisor:
-    """A supervisor of one worker that never was."""
+def supervisor(tmp_path: Path, monkeypatch, told: list[tuple[str, dict]], count: int = 1) -> workers.Supervisor:
+    """A supervisor of workers that never were."""
 
     def spawn(self: workers.Supervisor, mine: worker.WorkerOptions) -> workers._Worker:
         ours, _ = self._context.Pipe()
-        return workers._Worker(mine, Process(), ours)
+        return workers._Worker(mine, Process(), ours, fed)
 
     from test_annotate_crashes import shard_options, worker_options
 
+    fed = threading.Thread()
+    fed.start()
     monkeypatch.setattr(workers.Supervisor, "_spawn", spawn)
-    options = worker_options(memory=1000)
+    options = [worker_options(memory=1000)] * count
     return workers.Supervisor(
-        PipelineSpec("x"), shard_options(tmp_path), [options], lambda event, **facts: told.append((event, facts))
+        PipelineSpec("x"), shard_options(tmp_path), options, lambda event, **facts: told.append((event, facts))
     )
 
 
@@ -318,19 +346,33 @@ def test_workers_that_never_get_ready_end_the_run(tmp_path, monkeypatch):
         pool._bury(0, pool._workers[0], "exit code 9", "S531")
 
 
+def test_work_begins_when_all_workers_have_loaded(tmp_path, monkeypatch):
+    """What the others still took to load was counted as work."""
+    pool = supervisor(tmp_path, monkeypatch, [], count=3)
+    loading = list(pool._workers)
+    monkeypatch.setattr(pool, "_heard", lambda: pool._message(loading.pop(), "ready", {"lang": "xx"}))
+    assert pool.meta == {"lang": "xx"}
+    assert loading == []
+
+
 def test_memory_of_a_worker_is_watched(begun, monkeypatch):
     told: list[tuple[str, dict]] = []
     pool = supervisor(begun / "out", monkeypatch, told)
+    plan = Plan.load(begun / "out" / ".samarkand" / "plan.json")
+    shard = list(plan.shards())[-1]
     first = pool._workers[0]
     first.ready, first.shards = True, 1
     monkeypatch.setattr(workers, "memory_of", lambda process: 800)
-    pool._watch(0, first)
-    assert pool._workers[0] is first
+    pool._give(0, first, (shard, plan.digest))
+    assert (pool._workers[0], first.job) == (first, (shard, plan.digest))
+    first.job = None
     monkeypatch.setattr(workers, "memory_of", lambda process: 900)
     pool._watch(0, first)
+    assert list(pool.run([])) == []
+    assert pool._workers[0] is first  # it would be replaced for nothing: there is no more to do
+    pool._give(0, first, (shard, plan.digest))
     assert pool._workers[0] is not first
-    plan = Plan.load(begun / "out" / ".samarkand" / "plan.json")
-    shard = list(plan.shards())[-1]
+    assert list(pool._again) == [(shard, plan.digest)]
     attempt(begun / "out" / ".samarkand" / "ledgers" / f"{shard.id}.jsonl", "batch 0", None)
     pool._workers[0].job, pool._workers[0].ready = (shard, plan.digest), True
     monkeypatch.setattr(workers, "memory_of", lambda process: 1001)
@@ -347,6 +389,32 @@ def test_limit_that_leaves_no_room_is_refused(monkeypatch):
     worker.check_room(2**31)
     with pytest.raises(UsageError, match=r"\[S534\] The pipeline takes 1.00 GiB .* 1.00 GiB"):
         worker.check_room(2**30)
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/jobs/mine\n", {"jobs/mine/memory.max": "max", "jobs/memory.max": "4096"}, 4096),
+        ("0::/\n", {"memory.max": "2048"}, 2048),
+        ("4:cpu,cpuacct:/x\n3:memory:/jobs\n0::/\n", {"memory/jobs/memory.limit_in_bytes": "1024"}, 1024),
+        ("3:memory:/above/us\n", {"memory/memory.limit_in_bytes": "512"}, 512),
+        ("3:memory:/\n", {"memory/memory.limit_in_bytes": str(2**63 - 4096)}, None),
+        ("0::/\n", {}, None),
+        (None, {}, None),
+    ],
+)
+def test_memory_is_what_a_container_is_given(tmp_path, monkeypatch, groups, files, expected):
+    for name, value in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{value}\n")
+    if groups is not None:
+        (tmp_path / "cgroup").write_text(groups)
+    monkeypatch.setattr(machine, "GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(machine, "LIMITS", tmp_path)
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert machine.memory() == (expected or there)
+    options = dict.fromkeys((field.name for field in fields(RunOptions)), None)
+    assert RunOptions(**{**options, "n_process": 2}).memory == int(0.9 * (expected or there) / 2)
 
 
 def test_threads_are_shared(monkeypatch):

@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from annotation_pipelines import files_in, make_nlp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samarkand.errors import SamarkandWarning
 from samarkand.pipeline import plan as plan_module
+from samarkand.pipeline import run as run_module
 from samarkand.pipeline import shard_work
 from samarkand.pipeline.annotate import annotate
 from samarkand.pipeline.batches import annotate_batch, batched, batches_by_length
@@ -24,6 +28,7 @@ from samarkand.pipeline.encoders import Encoded, encode_jsonl
 from samarkand.pipeline.loading import PipelineSpec
 from samarkand.pipeline.records import Record, Rejected, Unread
 from samarkand.pipeline.sources import UsageError
+from samarkand.pipeline.workers import LocalAnnotator
 from spacy.tokens import DocBin
 
 
@@ -394,6 +399,48 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
     assert (summary["documents"], Sink.written) == (count, count)
     assert lead <= 500
     assert len(nlp.vocab.strings) - strings < 100
+
+
+@pytest.mark.parametrize("kind", ["parquet", "dataset", "spacy", "jsonl"])
+def test_shards_are_bounded_in_bytes(tmp_path, monkeypatch, kind):
+    """Rows and documents counted nothing: thousands of long ones were in memory together."""
+    monkeypatch.setattr(plan_module, "SHARD_BYTES", 10_000)
+    texts = ["x" * 3000] * 8 + ["y"] * 30
+    path = tmp_path / "in" / f"a.{kind}"
+    path.parent.mkdir()
+    if kind == "parquet":
+        pq.write_table(pa.table({"text": texts}), path)
+    elif kind == "dataset":
+        datasets = pytest.importorskip("datasets")
+        datasets.disable_progress_bars()
+        datasets.Dataset.from_dict({"text": texts}).save_to_disk(path)
+    elif kind == "spacy":
+        DocBin(docs=map(make_nlp().make_doc, texts)).to_disk(path)
+    else:
+        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    (some,) = annotate(path.parent, tmp_path / "out", model=make_nlp())["files"]
+    monkeypatch.undo()
+    (one,) = annotate(path.parent, tmp_path / "one", model=make_nlp())["files"]
+    assert (some["shards"], one["shards"], some["documents"]) == (3, 1, 38)
+    assert some["sha256"] == one["sha256"]
+
+
+def test_seconds_are_of_phases(tmp_path, monkeypatch):
+    """What starts and loads is not planned with, nor worked with."""
+
+    class Slow(LocalAnnotator):
+        def __init__(self, *arguments: Any) -> None:
+            time.sleep(0.2)
+            super().__init__(*arguments)
+
+        def run(self, jobs: Any) -> Iterator[dict[str, Any]]:
+            time.sleep(0.2)
+            return super().run(jobs)
+
+    monkeypatch.setattr(run_module, "LocalAnnotator", Slow)
+    summary = annotate(corpus(tmp_path / "in", ["Ada"]), tmp_path / "out", model=make_nlp())
+    assert summary["loading_seconds"] >= 0.4
+    assert max(summary[name] for name in ("planning_seconds", "seconds", "merging_seconds")) < 0.2
 
 
 def test_batches_of_like_length_within_a_budget():

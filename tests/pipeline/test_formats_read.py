@@ -17,6 +17,7 @@ import spacy
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samarkand.corpora import arrow_tables
 from samarkand.errors import SamarkandWarning
 from samarkand.pipeline import readers
 from samarkand.pipeline.readers import arrow_schema, check_source, read_lazily, read_source
@@ -170,6 +171,65 @@ def test_text_field_and_reserved_names(tmp_path):
     assert read(path, text_field="body") == [
         Record(1, "Ada", {"input_text": "other", "input_spans": [1], "id": 7}),
     ]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "spacy"])
+def test_fields_that_would_share_a_name_are_numbered(tmp_path, kind):
+    """The later of the two took the place of the other."""
+    fields = {"spans": "a", "input_spans": "b", "input_spans.2": "c", "meta": "d", "input_text": "e"}
+    names = {"spans": "input_spans.3", "meta": "input_meta"}
+    path = tmp_path / f"a.{kind}"
+    if kind == "jsonl":
+        path.write_text(json.dumps({"text": "Ada", **fields}))
+    elif kind == "csv":
+        path.write_text(f"text,{','.join(fields)}\nAda,{','.join(fields.values())}\n")
+    elif kind == "parquet":
+        pq.write_table(pa.table({"text": ["Ada"], **{name: [value] for name, value in fields.items()}}), path)
+        (source,) = find_sources([path])
+        assert arrow_schema(source, ReadOptions()).names == [names.get(name, name) for name in fields]
+    else:
+        doc = spacy.blank("xx")("Ada")
+        doc.user_data.update(fields)
+        DocBin(docs=[doc], store_user_data=True).to_disk(path)
+    (record,) = read(path)
+    assert record.fields == {names.get(name, name): value for name, value in fields.items()}
+    assert [record.kept_name(name) for name in ("spans", "input_spans")] == ["input_spans.3", "input_spans"]
+
+
+def sizes(path: Path) -> list[int]:
+    (source,) = find_sources([path])
+    return [unread.size for unread in read_lazily(source, ReadOptions())]
+
+
+def test_sizes_of_rows_and_documents_are_known(tmp_path):
+    """They were 0, so nothing but their number bounded the records of a shard."""
+    texts = ["a" * 10, "b" * 5000, "قط" * 100]
+    bodies = [None, b"x" * 300, b""]
+    pq.write_table(pa.table({"text": texts, "body": bodies, "n": [[1], [2], [3]]}), tmp_path / "a.parquet")
+    rest = [
+        size - len(text.encode()) - len(body or b"")
+        for size, text, body in zip(sizes(tmp_path / "a.parquet"), texts, bodies)
+    ]
+    assert len(set(rest)) == 1
+    assert 8 <= rest[0] < 50
+    write(tmp_path / "a.spacy", encode(".spacy", texts))
+    assert sizes(tmp_path / "a.spacy") == [10, 5000, 200]
+
+
+@pytest.mark.parametrize("longest", [10, 20_000])
+def test_reads_of_long_rows_are_of_fewer(tmp_path, monkeypatch, longest):
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    monkeypatch.setattr(arrow_tables, "BYTES_A_READ", 100_000)
+    table = pa.table({"text": [f"{n}".zfill(longest) for n in range(25)]})
+    pq.write_table(table, tmp_path / "a.parquet", compression="none", use_dictionary=False)
+    dataset = datasets.Dataset(table)
+    with arrow_tables.open_parquet(str(tmp_path / "a.parquet")) as file:
+        for tables in (arrow_tables.parquet_tables(file), arrow_tables.dataset_tables(dataset)):
+            found = [read.num_rows for read in tables]
+            assert sum(found) == 25
+            assert max(found) <= (5 if longest > 10 else 25)
+            assert len(found) == 1 or longest > 10
 
 
 @pytest.mark.parametrize(

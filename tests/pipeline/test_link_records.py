@@ -102,6 +102,21 @@ def test_other_fields_a_limit_and_compressed_files(tmp_path, nlp):
     assert (first["input_spans"], first["input_text"]) == ("kept", "kept")
 
 
+def test_field_with_the_mentions_is_found_under_its_own_name(tmp_path, nlp):
+    """What an annotated record brings: the mentions of the input, and those of a pipeline."""
+    mentions = [{"start": 0, "end": 5}]
+    row = {"text": "Paris", "spans": mentions, "input_spans": "kept", "id": 1}
+    other = {"text": "Paris", "spans": "kept", "input_spans": mentions}
+    source = write(tmp_path / "in.jsonl", row, other)
+    link_records(source, tmp_path / "out.jsonl", nlp, limit=1)
+    (record,) = read(tmp_path / "out.jsonl")
+    assert (record["spans"][0]["kb_id"], record["input_spans"], len(record)) == ("Q90", "kept", 4)
+    summary = link_records(source, tmp_path / "out.jsonl", nlp, mentions_field="input_spans", force=True)
+    assert (summary["records"], summary["quarantined"]) == (1, 1)
+    (record,) = read(tmp_path / "out.jsonl")
+    assert (record["input_spans"][0]["kb_id"], record["input_spans.2"]) == ("Q90", "kept")
+
+
 def test_refusals(tmp_path, nlp, kb):
     source = write(tmp_path / "in.jsonl", {"text": "Paris", "spans": []})
     (tmp_path / "out.jsonl").write_text("mine")

@@ -27,17 +27,24 @@ from samarkand.pipeline.state import RunState
 from test_annotate_crashes import shard_options
 from typer.testing import CliRunner
 
+META = {"lang": "xx"}
 MARK = {"shard": "x", **Counts(documents=2).as_dict()}
 
 
 class Pool:
-    """A supervisor whose worker does what it is told, or raises it."""
+    """A supervisor whose worker loads and does what it is told, or raises it."""
 
     does: Any = MARK
+    loads: Any = META
 
     def __init__(self, payload: Any, options: Any, workers: list[Any], tell: Any) -> None:
         self.options, self.tell = workers, tell
-        self.meta = {"lang": "xx"}
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        if isinstance(self.loads, Exception):
+            raise self.loads
+        return self.loads
 
     def run(self, jobs: Any) -> Any:
         for _ in jobs:
@@ -153,7 +160,7 @@ def test_option_that_may_stand_alone_takes_no_option_for_its_value():
 
 def test_actor_answers_with_marks_and_what_it_was_told(tmp_path):
     worker = ShardWorker(errand(tmp_path, gpu=True))
-    assert worker.meta().mark == {"lang": "xx"}
+    assert worker.meta().mark == META
     assert worker._supervisor.options[0].gpu_id == 0
     assert ask(worker, tmp_path, 2) == [Answer(MARK, (("death", {"cause": "SIGSEGV"}),))] * 2
 
@@ -165,6 +172,15 @@ def test_actor_that_has_failed_does_nothing_more(tmp_path, monkeypatch):
     monkeypatch.setattr(Pool, "does", MARK)
     (third,) = ask(worker, tmp_path)
     assert {str(answer.error) for answer in (first, second, third)} == {"[S511] full"}
+
+
+def test_actor_is_ready_when_its_worker_has_loaded(tmp_path, monkeypatch):
+    """Ray gave shards to actors that were still loading, and other actors waited."""
+    monkeypatch.setattr(Pool, "loads", RuntimeError("[S510] never ready"))
+    worker = ShardWorker(errand(tmp_path))
+    monkeypatch.setattr(Pool, "loads", META)
+    assert [str(answer.error) for answer in (worker.meta(), *ask(worker, tmp_path))] == ["[S510] never ready"] * 2
+    assert ask(ShardWorker(errand(tmp_path)), tmp_path)[0].mark == MARK
 
 
 def test_node_with_other_software_or_another_pipeline_is_refused(tmp_path):
@@ -218,6 +234,20 @@ def test_nothing_that_moves_ends_the_run(tmp_path, monkeypatch):
     assert next(moves, None) is None
 
 
+def test_work_begins_when_the_first_worker_does(tmp_path, monkeypatch):
+    """The time that the pool of actors took to load was counted as work."""
+    monkeypatch.setattr(ray_workers, "GLANCE", 0.01)
+    annotator, driver = ray_annotator(tmp_path)
+    moves = iter([(0, 0), (0, 0), (1, 1)])
+    monkeypatch.setattr(RayAnnotator, "_moves", lambda self: next(moves))
+    marks = annotator.run([(shard(tmp_path), "digest")])
+    assert next(moves, None) is None
+    monkeypatch.setattr(RayAnnotator, "_moves", lambda self: (1, 1))
+    for answer in (Answer(MARK), None):
+        driver.send(answer)
+    assert list(marks) == [MARK]
+
+
 def test_what_moves_is_the_newest_ledger(tmp_path):
     annotator, _ = ray_annotator(tmp_path)
     assert annotator._moves() == (0, 0)
@@ -232,9 +262,9 @@ def test_what_moves_is_the_newest_ledger(tmp_path):
 def test_marks_and_events_reach_the_run(tmp_path):
     told: list[tuple[str, dict]] = []
     annotator, driver = ray_annotator(tmp_path, tell=lambda event, **facts: told.append((event, facts)))
-    for answer in (Answer({"lang": "xx"}), Answer(MARK, (("death", {"cause": "timeout"}),)), None):
+    for answer in (Answer(META), Answer(MARK, (("death", {"cause": "timeout"}),)), None):
         driver.send(answer)
-    assert annotator.meta == {"lang": "xx"}
+    assert annotator.meta == META
     assert list(annotator.run([(shard(tmp_path), "digest")])) == [MARK]
     assert [event for event, _ in told] == ["death", "progress"]
     ((sent, digest),) = map(pickle.loads, driver.recv())
