@@ -10,6 +10,8 @@ import zlib
 from typing import IO, Any
 
 CHUNK = 2**16
+# Compressed bytes that zstd gets at once: it returns all that is in them, up to some 32 KB for each byte.
+ZSTD_CHUNK = 2**10
 # Names of the formats, as `open_compressed` has them, by the ending of a file.
 COMPRESSIONS = {".gz": "gz", ".xz": "xz", ".zst": "zst"}
 
@@ -53,7 +55,7 @@ class ZstdReader(io.RawIOBase):
 
         self._context = zstandard.ZstdDecompressor()
         self._frame: Any = None
-        self._pending = b""
+        self._pending = memoryview(b"")
         self._compressed = b""
         self._file = open(path, "rb")  # noqa: SIM115
 
@@ -62,14 +64,14 @@ class ZstdReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._pending:
-            self._compressed = self._compressed or self._file.read(CHUNK)
+            self._compressed = self._compressed or self._file.read(ZSTD_CHUNK)
             if not self._compressed:
                 if self._frame is not None:
                     raise EOFError("the compressed file ended before its end-of-stream marker was reached")
                 return 0
             if self._frame is None:
                 self._frame = self._context.decompressobj()
-            self._pending = self._frame.decompress(self._compressed)
+            self._pending = memoryview(self._frame.decompress(self._compressed))
             self._compressed = b""
             if self._frame.eof:
                 self._compressed, self._frame = self._frame.unused_data, None

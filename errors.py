@@ -58,9 +58,10 @@ def tell(error: Exception) -> None:
     """Tell of an error in a line on standard error; what all ranks meet is told by the first.
 
     error (Exception): The error.
-    RAISES (RuntimeError): The error itself when it is one of somebody else's: its traceback helps to mend it.
+    RAISES (RuntimeError | ImportError): The error itself when it is one of somebody else's: its traceback helps to
+        mend it.
     """
-    if isinstance(error, RuntimeError) and not is_coded(error):
+    if isinstance(error, (RuntimeError, ImportError)) and not is_coded(error):
         raise error
     if is_first_rank() or not is_coded(error):
         print(f"error: {spoken(error)}", file=sys.stderr)
@@ -154,6 +155,10 @@ class Errors(metaclass=_Coded):
         "encoder.safetensors. Mend the encoder's setting 'pretrained', or set it to null."
     )
     S303 = "The pretrained encoder {name!r} has the width {found}, not {width}. Set it in the config."
+    S304 = (
+        "The subword encoder cannot have the width {width} with the context {context!r}: {width} is no multiple of "
+        "{divisor}. Set a multiple of 64, such as 192, which suits every context."
+    )
     S321 = (
         "The saved weights do not fit {network}: missing {missing}; unexpected {unexpected}; "
         "other shape {shapes}. Load them with the config they were saved with, or train again."
@@ -192,6 +197,10 @@ class Errors(metaclass=_Coded):
     S335 = (
         "The tokenizer puts {pieces} around a text, but has no piece for any text. Use a checkpoint whose tokenizer "
         "has the vocabulary of its encoder."
+    )
+    S336 = (
+        "The encoder's config asks for code of {value!r} ({name}), and nothing that is loaded may run code. Take the "
+        "setting out of it, or set {name} to 'sdpa' or 'eager' in transformer_config."
     )
     S501 = "No such input: {path}. Name a file, a folder, a glob that finds something, or - for standard input."
     S502 = "Unknown kind of file: {path}. Rename it to one of the known endings: {endings}."
@@ -266,6 +275,10 @@ class Errors(metaclass=_Coded):
     S549 = (
         "The node {node} would annotate otherwise: {reasons}. Install the same versions on every node, and let all of "
         "them see the same pipeline."
+    )
+    S550 = (
+        "A release in {output} would replace or change {trained}, which it is made from. Choose an output folder "
+        "apart from that."
     )
     S401 = "ricon_ner has no mode {mode!r}; choose one of: {known}."
     S402 = "RICON has no branches {branches!r}; choose one of: {known}."
@@ -573,6 +586,7 @@ class Errors(metaclass=_Coded):
     S1147 = "{method} {path} is not served here. See /openapi.json for what is."
     S1148 = "samarkand serve needs packages that are not installed: {names}. Run `pip install 'samarkand[serve]'`."
     S1149 = "Cannot listen on {host}, port {port}: {reason}. Choose another with --host and --port."
+    S1150 = "An encoder of queries is given, and no index to search. Name one with --index, or leave out --encoder."
     S1170 = "{path} holds no annotated corpus: {reason}. Name the output folder of samarkand annotate."
     S1171 = "The run in {path} is not complete, its status is {status}. Go on with it (samarkand annotate --resume)."
     S1172 = "The output in {path} is {found}, and a report reads {known}. Annotate with another --format."

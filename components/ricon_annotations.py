@@ -52,11 +52,12 @@ def annotate_spans(
     found = {Span(doc, start, end, label=labels[kind - 1]): score for start, end, kind, score in candidates.tolist()}
     nested = spans_key is not None
     existing = list(doc.spans.get(spans_key, ()) if nested else doc.ents)
-    winners, others = (existing, list(found)) if keep_existing else (list(found), existing)
-    merged = sorted(winners + _without_conflicts(others, winners, nested=nested), key=_reading_order)
-    for span in merged:
-        if span in found:
-            span._.score = found[span]
+    # The score of a span belongs to its place: given to a span that lost, the one that is there would show it.
+    own = _without_conflicts(list(found), existing, nested=nested) if keep_existing else list(found)
+    others = existing if keep_existing else _without_conflicts(existing, own, nested=nested)
+    for span in own:
+        span._.score = found[span]
+    merged = sorted([*others, *own], key=_reading_order)
     if nested:
         doc.spans[spans_key] = merged
     else:

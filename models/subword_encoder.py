@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import Errors
 from .subword_features import SHAPE_ROWS, TokenFeatures
 
 CONTEXTS = ("lstm", "cnn", "attention")
@@ -242,12 +243,13 @@ class Watch:
 class SubwordEncoder(nn.Module):
     """Hashed token embedding followed by context layers.
 
-    width (int): H, a multiple of 4 (attention: of 64).
+    width (int): H; see `check_width`.
     word_rows, piece_rows, embed_width, bigram_rows, bigram_width, word_dropout: As in `TokenEmbedding`.
     context (str): "cnn", "lstm" or "attention".
     depth (int): Context layers.
     dropout (float): Dropout of the embedding and of each layer.
     token_dropout (float): Share of tokens that are read as masked while training.
+    RAISES (ValueError): S304 when the context layers cannot be so wide.
     """
 
     def __init__(
@@ -266,6 +268,7 @@ class SubwordEncoder(nn.Module):
         word_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        check_width(width, context, depth)
         self.context = context
         self.token_dropout = token_dropout
         self.embed = TokenEmbedding(
@@ -324,12 +327,31 @@ class SubwordEncoder(nn.Module):
         return layer(self.dropout(ahead), lengths, self.dropout(back))
 
 
+def check_width(width: int, context: str, depth: int) -> None:
+    """Check that context layers can be as wide as is asked.
+
+    The two directions of an LSTM are equally wide, and rotary positions turn pairs of numbers of each attention head.
+
+    width (int): H.
+    context (str): "cnn", "lstm" or "attention".
+    depth (int): Context layers.
+    RAISES (ValueError): S304 when they cannot.
+    """
+    divisor = {"lstm": 2, "attention": 2 * _heads(width)}.get(context, 1) if depth else 1
+    if width % divisor:
+        raise ValueError(Errors.S304.format(width=width, context=context, divisor=divisor))
+
+
+def _heads(width: int) -> int:
+    return max(1, width // 64)
+
+
 def _context_layer(context: str, width: int, dropout: float) -> nn.Module:
     if context == "cnn":
         return ConvLayer(width=width, reach=1, dropout=dropout)
     if context == "lstm":
         return BiLSTM(nI=width, nO=width)
-    return AttentionLayer(width=width, heads=max(1, width // 64), dropout=dropout)
+    return AttentionLayer(width=width, heads=_heads(width), dropout=dropout)
 
 
 def _reversed_rows(lengths: Tensor, size: int) -> Tensor:

@@ -18,7 +18,7 @@ from thinc.types import Floats2d
 from ..errors import Errors
 from .inner_states import InnerStates, inner_states
 from .pretrained import EncoderSizes, load_encoder, load_sizes
-from .subword_encoder import CONTEXTS, SubwordEncoder, TokenBatch, Watch
+from .subword_encoder import CONTEXTS, SubwordEncoder, TokenBatch, Watch, check_width
 from .subword_features import FeatureTable
 from .threads import map_batches
 from .torch_shim import torch_model
@@ -47,7 +47,7 @@ def build_subword_encoder(
 ) -> Model[list[Doc], list[Floats2d]]:
     """A small encoder for CPUs that reads hashed words, character pieces, radicals, shapes and bigrams.
 
-    width (int): Width of the token vectors.
+    width (int): Width of the token vectors. A multiple of 64 suits every context; see `check_width` for others.
     embed_width (int): Width of the word and piece tables.
     word_rows (int): Rows of the word table.
     piece_rows (int): Rows of the piece table.
@@ -64,10 +64,12 @@ def build_subword_encoder(
         encoder ("subword_base"). It brings its own sizes; only its width has to be the one above.
     half_storage (bool): Save the weights in half the bytes, as float16.
     RETURNS (Model[list[Doc], list[Floats2d]]): The encoder; every document gets one row a token.
-    RAISES (ValueError): S301 for an unknown context.
+    RAISES (ValueError): S301 for an unknown context, S304 for a width that it cannot have.
     """
     if context not in CONTEXTS:
         raise ValueError(Errors.S301.format(context=context, known=", ".join(CONTEXTS)))
+    if pretrained is None:
+        check_width(width, context, depth)
     config = {
         "width": width,
         "embed_width": embed_width,

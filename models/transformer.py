@@ -20,7 +20,7 @@ from .transformer_watch import TransformerWatch, attention_maps
 from .word_pieces import IntArray
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 Layers = Literal["last", "mix"]
 Precision = Literal["fp32", "bf16"]
@@ -216,7 +216,7 @@ def load_encoder(
     RETURNS (PreTrainedModel): The encoder, without a pooler.
     RAISES (OSError): S320 when the checkpoint cannot be loaded.
     RAISES (ValueError): S325 when weights of the encoder are missing in it, S326 when it has a decoder, S332
-        when its config has no such setting to replace.
+        when its config has no such setting to replace, S336 when its config asks for code from the hub.
     """
     from transformers import AutoConfig, AutoModel
 
@@ -227,6 +227,7 @@ def load_encoder(
         raise OSError(Errors.S320.format(name=name, part="config", reason=first_line(err))) from err
     if unknown:
         raise ValueError(Errors.S332.format(name=name, unknown=", ".join(sorted(unknown))))
+    _refuse_hub_code(config)
     try:
         encoder, report = AutoModel.from_pretrained(
             name,
@@ -249,13 +250,18 @@ def make_encoder(config: Mapping[str, Any]) -> PreTrainedModel:
 
     config (Mapping): Settings of a `transformers` config, `model_type` among them.
     RETURNS (PreTrainedModel): The encoder, in float32, without a pooler.
-    RAISES (ValueError): S327 when `transformers` rejects the settings, S326 for a model with a decoder.
+    RAISES (ValueError): S327 when `transformers` rejects the settings, S326 for a model with a decoder, S336 when they
+        ask for code from the hub.
     """
     from transformers import AutoConfig, AutoModel
 
     register_encoders()
     try:
         settings = AutoConfig.for_model(**config)
+    except Exception as err:
+        raise ValueError(Errors.S327.format(found=dict(config), reason=first_line(err))) from err
+    _refuse_hub_code(settings)
+    try:
         encoder = AutoModel.from_config(settings, dtype=torch.float32, trust_remote_code=False)
     except Exception as err:
         raise ValueError(Errors.S327.format(found=dict(config), reason=first_line(err))) from err
@@ -270,6 +276,17 @@ def encoder_config(encoder: PreTrainedModel) -> dict[str, Any]:
     """
     settings = encoder.config.to_dict()
     return {key: value for key, value in settings.items() if key not in ("_name_or_path", "auto_map")}
+
+
+def _refuse_hub_code(config: PreTrainedConfig) -> None:
+    """Refuse implementations that name a repository: `transformers` would fetch its code and run it."""
+    for name in ("attn_implementation", "experts_implementation"):
+        value = getattr(config, f"_{name}", None)
+        if value is not None and "/" in value:
+            raise ValueError(Errors.S336.format(name=name, value=value))
+    for part in config.sub_configs:
+        if (own := getattr(config, part, None)) is not None:
+            _refuse_hub_code(own)
 
 
 def _encoder_only(encoder: PreTrainedModel) -> PreTrainedModel:

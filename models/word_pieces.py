@@ -75,7 +75,7 @@ class WordPieces:
         revision (Optional[str]): Branch, tag or commit on the hub.
         RETURNS (WordPieces): The tokenizer.
         RAISES (OSError): S320 when it cannot be loaded.
-        RAISES (ValueError): S324 when it does not report the character spans of its pieces.
+        RAISES (ValueError): S324 when it does not report the character spans of its pieces, S335 as `from_tokenizer`.
         """
         from transformers import AutoTokenizer
 
@@ -95,16 +95,15 @@ class WordPieces:
         tokenizer (Tokenizer): The tokenizer.
         pad (int): The piece that fills a batch.
         RETURNS (WordPieces): The tokenizer, without truncation, padding or trimming of its own.
+        RAISES (ValueError): S335 when it puts special pieces around text and has no piece for any.
         """
         own = _copy(tokenizer.to_str())
         own.no_truncation()
         own.no_padding()
-        framed = own.encode("a")
-        text = [i for i, special in enumerate(framed.special_tokens_mask) if not special]
-        first, last = (text[0], text[-1]) if text else (len(framed.ids), len(framed.ids))
+        prefix, suffix = _frame(own)
         # Byte-level post-processors empty the spans of blank pieces; the special pieces are known by now.
         own.post_processor = None
-        return cls(own, framed.ids[:first], framed.ids[last + 1 :], pad)
+        return cls(own, prefix, suffix, pad)
 
     @property
     def n_special(self) -> int:
@@ -206,6 +205,20 @@ def overlaps(pieces: IntArray, tokens: IntArray) -> tuple[IntArray, IntArray]:
     piece, token = piece[shared], token[shared]
     order = np.argsort(token, kind="stable")
     return piece[order], token[order]
+
+
+def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """The special pieces before and after a text."""
+    vocab = tokenizer.get_vocab(with_added_tokens=True)
+    # Some tokenizers drop what their vocabulary lacks; what they have a piece for shows where text goes.
+    for probe in ("a", *sorted(vocab, key=vocab.__getitem__)):
+        framed = tokenizer.encode(probe)
+        text = [i for i, special in enumerate(framed.special_tokens_mask) if not special]
+        if text:
+            return framed.ids[: text[0]], framed.ids[text[-1] + 1 :]
+        if not framed.ids:
+            return [], []
+    raise ValueError(Errors.S335.format(pieces=" ".join(framed.tokens)))
 
 
 @cache

@@ -87,7 +87,7 @@ def summarize_attention(
     for item in islice((item for source in sources for item in read_source(source, reading)), limit):
         if isinstance(item, Record):
             with nlp.memory_zone():
-                corpus.add(nlp.make_doc(item.text), item.fields.get("input_entities"))
+                corpus.add(nlp.make_doc(item.text), item.fields.get(item.kept_name("entities")))
         else:
             rejected += 1
     if not corpus.documents:

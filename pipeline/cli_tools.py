@@ -92,7 +92,7 @@ def reported(interrupted: str = "files that were complete are kept, see run.json
         warnings.showwarning = show_short
         try:
             yield
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
             tell(error)
             raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from None
         except KeyboardInterrupt:

@@ -117,8 +117,9 @@ def _spans(text: str, spans: list[Mapping[str, Any]], language: str, direction: 
 
 
 def _safe(span: Mapping[str, Any]) -> dict[str, Any]:
-    """A span with its label and identifier escaped: displaCy escapes only the text."""
-    return {**span, "label": escape(span["label"]), "kb_id": escape(span.get("kb_id") or ""), "kb_url": "#"}
+    """What displaCy may know of a span, its label and identifier escaped: displaCy escapes only the text."""
+    label, kb_id = escape(span["label"]), escape(span.get("kb_id") or "")
+    return {"start": span["start"], "end": span["end"], "label": label, "kb_id": kb_id, "kb_url": "#"}
 
 
 def _draw(style: str, drawn: dict[str, Any], options: dict[str, Any]) -> str:

@@ -68,7 +68,7 @@ def serve(
     encoder (str | Path | None): Encoder of its queries; that of the index by default.
     options (ServeOptions | None): Limits and batches.
     started (Callable | None): Told the address when all is loaded and requests can come.
-    RAISES (UsageError): S507, before anything is loaded.
+    RAISES (UsageError): S507, and S1150 for an encoder without an index, before anything is loaded.
     RAISES (OSError): S1149 when the port cannot be had, S001 or S508 when the pipeline does not load.
     RAISES (ValueError): As `open_search` when the index cannot be searched.
     """

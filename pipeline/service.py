@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ..errors import Errors
 from ..models.sentence_model import SentenceModel
 from .batches import Outcome
 from .batching_queue import BatchingQueue, Item, Result, Work
@@ -19,6 +20,7 @@ from .records import Record
 from .serve_metrics import ServeMetrics
 from .serve_options import ServeOptions
 from .serve_work import Answer, Query, open_annotation, open_search
+from .sources import UsageError
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -31,7 +33,7 @@ class Service:
     options (ServeOptions): Limits and batches.
     index (str | Path | None): Index to search.
     encoder (str | Path | SentenceModel | None): Encoder of the queries; that of the index by default.
-    RAISES (UsageError): S507.
+    RAISES (UsageError): S507, S1150 for an encoder without an index.
     RAISES (ValueError | OSError): As `open_annotation` and `open_search`.
     """
 
@@ -44,6 +46,8 @@ class Service:
         encoder: str | Path | SentenceModel | None = None,
     ) -> None:
         options.check()
+        if encoder is not None and index is None:
+            raise UsageError(Errors.S1150)
         self.options = options
         self.metrics = ServeMetrics()
         self._queues: dict[str, BatchingQueue[Any, Any]] = {}

@@ -1,6 +1,6 @@
 """The script-aware tokenizer: ideographs and kana one by one, other scripts by spaCy's rules for their language.
 
-`doc.text == text` for every string, and the cost is linear in its length.
+`doc.text == text` for every string that UTF-8 can hold, and the cost is linear in its length.
 """
 
 from __future__ import annotations
@@ -143,12 +143,12 @@ class ScriptTokenizer:
     @contextmanager
     def memory_zone(self, mem: Pool | None = None) -> Iterator[Pool]:
         """Within a memory zone of the vocabulary, keep what is new in a cache that ends with the zone."""
-        units, norms = self._units, self._norms
-        self._units, self._norms = _Units(self, units), dict(norms)
+        units = self._units
+        self._units = _Units(self, units)
         try:
             yield mem or Pool()
         finally:
-            self._units, self._norms = units, norms
+            self._units = units
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """Settings and special cases as JSON.
@@ -197,7 +197,6 @@ class ScriptTokenizer:
     def _flush(self) -> None:
         """Forget all chunks."""
         self._units = _Units(self)
-        self._norms: dict[str, dict[int, str]] = {}
 
     def _install_norms(self) -> None:
         """Have the vocabulary normalise norms: once a word type, not once a token."""
@@ -215,15 +214,15 @@ class ScriptTokenizer:
         words: list[int | str] = []
         spaces: list[bool] = []
         norms: dict[int, str] = {}
-        units, special = self._units, self._norms
+        units = self._units
         lead, chunks, gaps = _chunks(text)
         if lead:
             words.append(lead)
             spaces.append(False)
         for chunk, gap in zip(chunks, gaps):
             orths = units[chunk]
-            if chunk in special:
-                norms.update({len(words) + i: norm for i, norm in special[chunk].items()})
+            if type(orths) is _NormedIds:
+                norms.update({len(words) + i: norm for i, norm in orths.norms.items()})
             words += orths
             spaces += [False] * len(orths)
             if gap[:1] == " ":
@@ -249,14 +248,15 @@ class ScriptTokenizer:
 
     def _join(self, units: list[str]) -> tuple[tuple[int, ...], dict[int, str]]:
         """Ids and norms of units, one after the other."""
-        orths = tuple(chain.from_iterable(map(self._units.__getitem__, units)))
+        parts = list(map(self._units.__getitem__, units))
         norms: dict[int, str] = {}
-        if not self._norms.keys().isdisjoint(units):
+        if _NormedIds in set(map(type, parts)):
             start = 0
-            for unit in units:
-                norms.update({start + i: norm for i, norm in self._norms.get(unit, {}).items()})
-                start += len(self._units[unit])
-        return orths, norms
+            for part in parts:
+                if type(part) is _NormedIds:
+                    norms.update({start + i: norm for i, norm in part.norms.items()})
+                start += len(part)
+        return tuple(chain.from_iterable(parts)), norms
 
     def _segment(self, chunk: str) -> tuple[tuple[int, ...], dict[int, str]]:
         """Ids and norms of a chunk whose ideographs a segmenter cuts into words."""
@@ -275,6 +275,12 @@ class ScriptTokenizer:
         return orths, norms
 
 
+class _NormedIds(tuple):
+    """Ids of the tokens of a chunk to which exceptions give norms: these are forgotten with the ids."""
+
+    norms: dict[int, str]
+
+
 class _Units(dict):
     """Ids of the tokens of each chunk, worked out when it is first met."""
 
@@ -288,7 +294,8 @@ class _Units(dict):
         if orths is None:
             orths, norms = self.tokenizer._tokens(chunk)
             if norms:
-                self.tokenizer._norms[chunk] = norms
+                orths = _NormedIds(orths)
+                orths.norms = norms
         if len(chunk) <= MAX_CACHED_CJK or (len(chunk) <= MAX_RUN and not CJK_CHAR.search(chunk)):
             self[chunk] = orths
         return orths

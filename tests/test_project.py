@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import samarkand
 import spacy
+import srsly
 import torch
 from samarkand.components.ricon_ner import RiconNer
 from samarkand.corpora.records import read_records, write_records
@@ -141,6 +142,15 @@ def test_what_a_command_needs_is_made_by_one_before_it_or_is_there(project):
             outputs = by_name[step]["outputs"]
             assert made.isdisjoint(outputs)
             made.update(outputs)
+
+
+def test_steps_that_read_what_the_user_names_are_never_skipped():
+    """A new knowledge base or raw text under the same name went unseen."""
+    given = ["corpus", "input", "raw", "kb", "links", "unlabelled", "keywords", "weak_dev"]
+    given += ["classes", "classes_dev", "classes_test"]
+    for command in srsly.read_yaml(ROOT / "project.yml")["commands"]:
+        if any(f"${{vars.{name}}}" in line for line in command["script"] for name in given):
+            assert command.get("no_skip"), command["name"]
 
 
 def test_scripts_read_and_write_what_they_declare(project):

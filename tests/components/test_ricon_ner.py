@@ -12,6 +12,7 @@ import pytest
 import samarkand
 import spacy
 from ricon_samples import SMALL_ENCODER, SMALL_MODEL
+from samarkand.components.ricon_annotations import annotate_spans, register_score
 from samarkand.components.ricon_ner import RiconNer
 from samarkand.errors import SamarkandWarning
 from samarkand.models.ricon_decode import CANDIDATE_TYPE
@@ -373,6 +374,23 @@ def test_a_dictionary_entry_does_not_get_the_score_of_the_span_it_beat(trained):
     scores = {(e.text, e.label_): e._.score for e in nlp(FLAT[2][0]).ents}
     assert scores["Paris", "TERM"] is None
     assert scores["Marie Curie", "PER"] > 0.5
+
+
+@pytest.mark.parametrize(("keep", "expected"), [(True, (None, 0.8)), (False, (0.9, 0.8))])
+@pytest.mark.parametrize("spans_key", [None, "names"])
+def test_only_spans_that_ricon_adds_get_its_score(spans_key, keep, expected):
+    doc = samarkand.blank("xx")("a b c d")
+    register_score()
+    mine = [Span(doc, 0, 2, label="A")]
+    if spans_key is None:
+        doc.set_ents(mine)
+    else:
+        doc.spans[spans_key] = mine
+    found = np.array([(0, 2, 1, 0.9), (3, 4, 1, 0.8)], dtype=CANDIDATE_TYPE)
+    annotate_spans(doc, found, ["A"], spans_key=spans_key, keep_existing=keep)
+    spans = doc.ents if spans_key is None else doc.spans[spans_key]
+    assert [(span.start, span.end, span.label_) for span in spans] == [(0, 2, "A"), (3, 4, "A")]
+    assert tuple(span._.score for span in spans) == expected
 
 
 def test_listener_can_be_replaced_by_an_encoder_of_its_own():

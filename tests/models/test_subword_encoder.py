@@ -49,6 +49,22 @@ def test_vectors_do_not_depend_on_padding_or_on_the_batch(context, depth, device
         assert not row[len(sentence) :].any()
 
 
+@pytest.mark.parametrize(
+    ("context", "width"), [("lstm", 191), ("attention", 130), ("attention", 191), ("attention", 200)]
+)
+def test_S304_width_that_context_layers_cannot_have(context, width):
+    """The first forward pass ended in an error of torch."""
+    with pytest.raises(ValueError, match=rf"\[S304\].*{width}.*'{context}'"):
+        encoder(context, width=width)
+    assert encoder(context, width=width, depth=0)(token_batch(SENTENCES)).shape[-1] == width
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("width", [2, 62, 128, 132, 192])
+def test_widths_that_are_accepted_can_be_read(context, width):
+    assert encoder(context, width=width)(token_batch(SENTENCES)).shape[-1] == width
+
+
 def test_bilstm_equals_packed_sequences_of_torch():
     torch.manual_seed(0)
     ours, theirs = BiLSTM(nI=5, nO=6), torch.nn.LSTM(5, 3, batch_first=True, bidirectional=True)

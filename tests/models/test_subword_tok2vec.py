@@ -102,6 +102,13 @@ def test_starts_from_pretrained_weights(tmp_path, nlp):
         _model(pretrained="nowhere")
 
 
+def test_S304_width_is_checked_when_the_model_is_built(tmp_path):
+    with pytest.raises(ValueError, match=r"\[S304\]"):
+        build_subword_encoder(**{**SMALL, "width": 200}, context="attention")
+    # What is pretrained brings its own context.
+    build_subword_encoder(**{**SMALL, "width": 200}, context="attention", pretrained=str(tmp_path))
+
+
 def test_half_storage_saves_half_the_bytes_and_is_stable(nlp):
     docs = [nlp.make_doc(text) for text in TEXTS]
     full, half = _model(), _model(half_storage=True)

@@ -1,4 +1,6 @@
+import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -358,6 +360,24 @@ def test_loading_asks_for_safetensors_of_the_revision_and_runs_no_code(monkeypat
     for call in seen:
         assert (call["name"], call["revision"], call["trust_remote_code"]) == ("some/name", "abc", False)
     assert seen[-1]["use_safetensors"] is True
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "experts_implementation"])
+def test_S336_kernels_of_the_hub_are_not_fetched(key, tmp_path, checkpoints):
+    """A checkpoint or a saved pipeline could name a repository, whose code was run."""
+    folder = shutil.copytree(checkpoints["bert"], tmp_path / "bert")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, key: "kernels-community/anything"}))
+    with pytest.raises(ValueError, match=rf"\[S336\].*'kernels-community/anything' \({key}\)"):
+        load_encoder(str(folder))
+    load_encoder(str(folder), overrides={key: "eager"})
+    with pytest.raises(ValueError, match=r"\[S336\]"):
+        make_encoder({**settings, key: "kernels-community/anything@v1:attend"})
+
+
+def test_S336_kernels_of_a_part_are_not_fetched():
+    with pytest.raises(ValueError, match=r"\[S336\]"):
+        make_encoder({"model_type": "clip", "attn_implementation": {"vision_config": "kernels-community/anything"}})
 
 
 def test_S320_checkpoint_cannot_be_loaded(tmp_path):

@@ -7,7 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samarkand.models.transformer_tok2vec import token_spans
 from samarkand.models.word_pieces import BLANK_MARK, WordPieces, overlaps
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import BPE
+from tokenizers.normalizers import Replace
 from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.processors import TemplateProcessing
 from transformer_checkpoints import FAMILIES, SENTENCES, make_tokenizer, save_tokenizer
 
 TOKENIZERS = {family: make_tokenizer(family).backend_tokenizer for family in FAMILIES}
@@ -153,6 +157,30 @@ def test_special_pieces_are_those_of_the_tokenizer(family):
     (aligned,) = pieces.align([SENTENCES[3]], [np.zeros((0, 2), dtype=np.int64)])
     assert [*pieces.prefix, *aligned.ids.tolist(), *pieces.suffix] == framed
     assert pieces.n_special == 2
+
+
+def framing_tokenizer(vocab, normalizer=None):
+    """Word-pieces without an unknown piece: what the vocabulary lacks is dropped."""
+    tokenizer = Tokenizer(BPE(vocab={"[CLS]": 0, "[SEP]": 1, **vocab}, merges=[]))
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    frame = [("[CLS]", 0), ("[SEP]", 1)]
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=frame)
+    return tokenizer
+
+
+def test_special_pieces_of_a_tokenizer_that_drops_latin():
+    """The text was probed with "a": both special pieces came before it."""
+    pieces = WordPieces.from_tokenizer(framing_tokenizer({"北": 2, "京": 3}))
+    assert (pieces.prefix, pieces.suffix) == ([0], [1])
+    bare = framing_tokenizer({"北": 2})
+    bare.post_processor = None
+    assert WordPieces.from_tokenizer(bare).n_special == 0
+
+
+def test_S335_tokenizer_without_a_piece_for_text():
+    with pytest.raises(ValueError, match=r"\[S335\].*\[CLS\] \[SEP\]"):
+        WordPieces.from_tokenizer(framing_tokenizer({"北": 2}, Replace(Regex("."), "")))
 
 
 def test_truncation_and_padding_of_the_tokenizer_are_ignored():

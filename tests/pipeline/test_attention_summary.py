@@ -112,6 +112,15 @@ def test_page(encoder, tmp_path):
     assert limited["documents"] == 1
 
 
+def test_labels_of_a_corpus_annotated_twice_are_the_new_ones(encoder, tmp_path):
+    """What the first annotation left under "input_entities" was read instead."""
+    new, old = annotated(TEXTS[0], "cat", "NEW"), annotated(TEXTS[0], "cat", "OLD")
+    records = [{**new, "input_entities": old["entities"]}, {"text": TEXTS[0], "input_entities": old["entities"]}]
+    summarize_attention(write(tmp_path / "in.jsonl", records), tmp_path / "a.html", model=encoder, min_count=1)
+    parsed = Parsed((tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert [row[:2] for row in parsed.rows if row and row[0] in ("NEW", "OLD")] == [["NEW", "1"]]
+
+
 def test_hostile_corpus_stays_data(encoder, tmp_path):
     records = [{"text": f"cat {bad}", "entities": [{"start": 0, "end": 3, "label": bad}]} for bad in INJECTIONS]
     summarize_attention(write(tmp_path / "in.jsonl", records), tmp_path / "a.html", model=encoder, min_count=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -14,6 +15,7 @@ import pytest
 import samarkand
 from annotation_pipelines import files_in, make_nlp
 from rich.console import Console
+from samarkand.errors import Errors
 from samarkand.pipeline import cli
 from samarkand.pipeline.counts import Counts
 from samarkand.pipeline.info import bundled_pipelines
@@ -140,6 +142,26 @@ def test_failure_is_one_line(tmp_path):
     assert result.exit_code == 1
     assert result.stderr.startswith("error: [S508]")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("code", ["S644", "S746"])
+def test_an_extra_that_is_missing_is_one_line(tmp_path, monkeypatch, code):
+    def run(*args, **settings):
+        raise ImportError(getattr(Errors, code))
+
+    monkeypatch.setattr("samarkand.pipeline.annotate.annotate", run)
+    result = invoke("annotate", write(tmp_path / "a.txt", "Ada\n"), "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert re.fullmatch(rf"error: \[{code}\] .*Install samarkand\[.*\n", result.stderr)
+
+
+def test_a_broken_package_keeps_its_traceback(tmp_path, monkeypatch):
+    def run(*args, **settings):
+        raise ImportError("undefined symbol")
+
+    monkeypatch.setattr("samarkand.pipeline.annotate.annotate", run)
+    result = invoke("annotate", write(tmp_path / "a.txt", "Ada\n"), "-o", tmp_path / "out")
+    assert isinstance(result.exception, ImportError)
 
 
 def test_interrupt(tmp_path, model):

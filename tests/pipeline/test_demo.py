@@ -115,6 +115,15 @@ def test_everything_of_the_user_is_escaped(key):
     assert "script" not in {tag for tag, _ in Page(page).tags}
 
 
+def test_fields_of_a_span_are_no_part_of_the_page():
+    """displaCy puts `params` of an entity into its template, and takes a link and a colour from a span."""
+    bad = "<script>alert(1)</script>"
+    span = {**entity(0, 3, "PER"), "params": {"label": bad, "bg": bad, "text": bad}, "kb_url": bad, "color": bad}
+    record = {"text": "Ada", "entities": [span], "spans": {"group": [span]}}
+    plain = {"text": "Ada", "entities": [entity(0, 3, "PER")], "spans": {"group": [entity(0, 3, "PER")]}}
+    assert render_document(record) == render_document(plain)
+
+
 @given(st.text(st.characters(exclude_characters="\r", codec="utf-8"), min_size=1, max_size=60), st.data())
 @settings(max_examples=60, deadline=None)
 def test_page_shows_the_whole_text(text, data):

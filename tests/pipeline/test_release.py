@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import spacy
 import srsly
 from samarkand.models.knowledge_base import Entity, build_knowledge_base
@@ -69,3 +70,34 @@ def test_an_encoder_is_released_with_its_card(tmp_path):
     assert load_encoder(output).fingerprint == model.fingerprint
     assert (output / "README.md").read_text() == "The card."
     assert not (output / "stale").exists()
+
+
+def _contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("place", [".", "inside", ".."])
+@pytest.mark.parametrize("release_one", [release_encoder, lambda *paths: release(*paths, "1.0")])
+def test_S550_what_is_released_is_not_replaced(tmp_path, release_one, place):
+    """The output was emptied first, and the trained encoder with it."""
+    trained = tmp_path / "training" / "model"
+    trained.parent.mkdir()
+    spacy.blank("xx").to_disk(trained)
+    before = _contents(tmp_path)
+    with pytest.raises(ValueError, match=r"\[S550\]"):
+        release_one(trained, trained / place)
+    assert _contents(tmp_path) == before
+
+
+def test_a_release_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+    spacy.blank("xx").to_disk(tmp_path / "trained")
+    release(tmp_path / "trained", tmp_path / "released", "1.0")
+    before = _contents(tmp_path)
+
+    def fail(labels):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("samarkand.pipeline.release.StringStore", fail)
+    with pytest.raises(OSError, match="disk full"):
+        release(tmp_path / "trained", tmp_path / "released", "1.1")
+    assert _contents(tmp_path) == before

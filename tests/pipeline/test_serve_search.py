@@ -18,6 +18,7 @@ from samarkand.pipeline.serve_app import make_app
 from samarkand.pipeline.serve_options import ServeOptions
 from samarkand.pipeline.serve_requests import MAX_FIELDS, MAX_K
 from samarkand.pipeline.service import Service
+from samarkand.pipeline.sources import UsageError
 from starlette.testclient import TestClient
 
 WIDTH = 8
@@ -138,3 +139,9 @@ def test_an_index_that_cannot_be_searched_is_refused_before_serving(tmp_path, fo
     other.fingerprint = "others"
     with pytest.raises(ValueError, match="S831"):
         Service(make_nlp(), ServeOptions(), index=folder, encoder=other)
+
+
+def test_S1150_an_encoder_without_an_index_is_refused():
+    """It was not used, and nothing said so."""
+    with pytest.raises(UsageError, match="S1150"):
+        Service(make_nlp(), ServeOptions(), encoder=Letters())

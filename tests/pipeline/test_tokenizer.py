@@ -4,7 +4,9 @@ import builtins
 import pickle
 import random
 import time
+import tracemalloc
 import unicodedata
+from itertools import islice, permutations
 
 import pytest
 import spacy
@@ -182,6 +184,20 @@ def test_norm_levels() -> None:
     assert norms["light"][:3] == ["محمد", "أحمد", "abc"]
     assert norms["full"][:3] == ["محمد", "احمد", "abc"]
     assert [values[-2:] for values in norms.values()] == [["do", "not"]] * 3
+
+
+def test_norms_of_exceptions_do_not_pile_up() -> None:
+    """Those of each sentence with ideographs, which is not cached, were kept for ever."""
+    nlp = blank()
+    sentences = ["".join(chars) * 2 + "don't" for chars in islice(permutations("我爱北京天安门上太阳升起来"), 3000)]
+    nlp.make_doc(sentences[0])
+    tracemalloc.start()
+    try:
+        for sentence in sentences:
+            assert nlp.make_doc(sentence)[-1].norm_ == "not"
+        assert tracemalloc.get_traced_memory()[0] < 2**17
+    finally:
+        tracemalloc.stop()
 
 
 def test_norms_hold_for_words_that_the_tokenizer_did_not_cut(nlps) -> None:
