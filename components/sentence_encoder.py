@@ -207,7 +207,7 @@ class SentenceEncoder(TrainablePipe):
         encoder, statistics, stream = without_scaling(self._encoder), VectorStatistics(), iter(docs)
         while batch := list(islice(stream, batch_size)):
             rows = encoder.ops.to_numpy(encoder.predict((batch, [self._places(doc) for doc in batch])))
-            statistics.update(rows[rows.any(axis=1)])
+            statistics.update(rows[rows.any(axis=1)].astype(np.float64))
         settings = {"retained": retained, "shrinkage": shrinkage, "exponent": exponent}
         whitening = statistics.whitening(dim, **settings, fingerprint=unit_fingerprint(encoder))
         self.set_whitening(whitening)

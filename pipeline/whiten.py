@@ -159,7 +159,7 @@ def _fit(
     # A bar whose `disable` is None shows on a terminal alone.
     with tqdm(desc="encoding", unit=" sentences", unit_scale=True, disable=None if progress else True) as bar:
         while block := list(islice(texts, BATCHES * batch_size)):
-            statistics.update(encoder.encode(block, batch_size=batch_size))
+            statistics.update(encoder.encode(block, batch_size=batch_size).astype("float64"))
             bar.update(len(block))
 
 
