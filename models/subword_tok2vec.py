@@ -86,16 +86,18 @@ def build_subword_encoder(
         name="subword_encoder",
         forward=partial(forward, max_batch_tokens=max_batch_tokens),
         init=partial(_init, config=config, pretrained=pretrained),
-        build=partial(build_network, **dropouts),
+        build=partial(build_network, pretrained=pretrained is not None, **dropouts),
         dims={"nO": width},
         half_storage=half_storage,
         attrs={"lexicon": Lexicon()},
     )
 
 
-def build_network(config: dict[str, Any], **dropouts: float) -> SubwordEncoder:
-    """The torch network for a config of sizes."""
-    return EncoderSizes(**config).build(**dropouts)
+def build_network(config: dict[str, Any], *, pretrained: bool = False, **dropouts: float) -> SubwordEncoder:
+    """The torch network for a config of sizes; optimizers have a learning rate for pretrained ones."""
+    network = EncoderSizes(**config).build(**dropouts)
+    network.pretrained = pretrained
+    return network
 
 
 class Lexicon:

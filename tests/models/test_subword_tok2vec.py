@@ -148,3 +148,13 @@ def test_features_of_a_token_outlive_the_memory_zone_that_it_was_met_in(nlp):
             doc = nlp.make_doc(text)
             expected = _model().predict([doc])[0]
             np.testing.assert_array_equal(model.predict([doc])[0], expected)
+
+
+def test_optimizers_know_pretrained_encoders(tmp_path):
+    fresh = _model()
+    assert not fresh.shims[0].module.pretrained
+    save_encoder(fresh.shims[0].module, EncoderSizes(**SMALL, context="lstm", depth=1), tmp_path)
+    pretrained = _model(pretrained=str(tmp_path))
+    assert pretrained.shims[0].module.pretrained
+    again = build_subword_encoder(**SMALL, pretrained=str(tmp_path)).from_bytes(pretrained.to_bytes())
+    assert again.shims[0].module.pretrained
