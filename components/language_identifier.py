@@ -13,6 +13,7 @@ from spacy.tokens import Doc
 from spacy.util import minibatch
 
 from ..errors import Errors
+from ..models.language_model import load_language_model
 
 UNKNOWN = "xx"
 # In `doc.user_data`, which travels with bytes and pickles.
@@ -135,20 +136,9 @@ def route(
 @lru_cache(maxsize=8)
 def _model(languages: tuple[str, ...] | None) -> Any:
     # What is limited to some languages shares its tables with the rest.
-    model = copy.copy(_all_languages())
+    model = copy.copy(load_language_model(Errors.S650))
     unknown = sorted(set(languages or ()) - set(model.labels))
     if unknown:
         raise ValueError(Errors.S651.format(lang=unknown[0], known=", ".join(sorted(model.labels))))
     model.set_languages(languages)
     return model
-
-
-# Seconds to load.
-@lru_cache(maxsize=1)
-def _all_languages() -> Any:
-    try:
-        from py3langid.langid import MODEL_FILE
-        from py3langid.langid import LanguageIdentifier as Model
-    except ImportError as err:
-        raise ImportError(Errors.S650) from err
-    return Model.from_model_file(MODEL_FILE, norm_probs=True)

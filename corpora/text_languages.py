@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import Errors
+from ..models.language_model import load_language_model
 
 __all__ = ["is_other_language", "load_model"]
 
@@ -35,19 +36,13 @@ def is_other_language(text: str, language: str, score: float) -> bool:
     return _KIN.get(found, found) != own and sure >= score
 
 
-# A second to load.
-@lru_cache(maxsize=1)
 def load_model() -> Any:
     """The model.
 
     RETURNS (Any): It; the same one each time.
     RAISES (ImportError): S746 when py3langid is not installed.
     """
-    try:
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
-    except ImportError as err:
-        raise ImportError(Errors.S746) from err
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    return load_language_model(Errors.S746)
 
 
 @lru_cache(maxsize=1)

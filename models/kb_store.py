@@ -13,15 +13,13 @@ from threading import Lock
 from typing import Any
 
 from ..errors import Errors
-from .sqlite_tools import LOCK_SECONDS, is_locked, is_unwritable
+from .sqlite_tools import LOCK_SECONDS, MAPPED_BYTES, is_locked, is_unwritable
 
 # Raised with every change of the tables, of `alias_key`, of `alias_search.grams` and of `alias_parts.filed_under`.
 FORMAT = 3
 # "SmKb": tells our files from other SQLite files.
 APPLICATION = 0x536D4B62
 _MAGIC = b"SQLite format 3\0"
-# More than SQLite maps at most.
-_MAPPED = 1 << 40
 # What is read to find candidates is apart from what is read to show them. Numbers of keys: see `alias_search`.
 _TABLES = (
     "CREATE TABLE entities (row INTEGER PRIMARY KEY, id TEXT NOT NULL, type TEXT NOT NULL, weight REAL NOT NULL)",
@@ -192,7 +190,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         with told(path):
             _check_format(db, path)
-            db.execute(f"PRAGMA mmap_size = {_MAPPED}")
+            db.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
             # Nothing that a file brings along is run.
             db.execute("PRAGMA trusted_schema = OFF")
             read_state(db)

@@ -21,12 +21,10 @@ import numpy as np
 from ..errors import Errors, is_coded
 from ..replacing import replace_file
 from .record_filter import Filter, filter_sql
-from .sqlite_tools import LOCK_SECONDS, is_locked, is_unwritable, select
+from .sqlite_tools import LOCK_SECONDS, MAPPED_BYTES, is_locked, is_unwritable, select
 
 FILE = "records.sqlite"
 FORMAT = 2
-# Bytes of the file that SQLite may map into memory: as many as it allows.
-_MAPPED = 1 << 40
 # "SmKd": tells our files from other SQLite files.
 APPLICATION = 0x536D4B64
 _RECORDS = "CREATE TABLE {} (row INTEGER PRIMARY KEY, id TEXT NOT NULL, text TEXT, metadata TEXT, crc INTEGER NOT NULL)"
@@ -286,7 +284,7 @@ class RecordStore:
         # Bytes that are no text any more are for the checksum of their record to tell.
         db.text_factory = partial(str, encoding="utf-8", errors="replace")
         try:
-            db.execute(f"PRAGMA mmap_size = {_MAPPED}")
+            db.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
             if mode == "ro":
                 db.execute("PRAGMA application_id")
         except sqlite3.DatabaseError as error:

@@ -9,6 +9,8 @@ from typing import Any
 
 # How long to wait for another writer.
 LOCK_SECONDS = 5.0
+# Bytes of a file that SQLite may map into memory: more than it maps at most.
+MAPPED_BYTES = 1 << 40
 _CHUNK = 500
 
 

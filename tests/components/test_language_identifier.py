@@ -10,6 +10,7 @@ import samarkand
 import spacy
 from samarkand.components import language_identifier
 from samarkand.components.language_identifier import LanguageIdentifier, route
+from samarkand.models import language_model
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import ignore_error
@@ -99,7 +100,7 @@ def test_one_bad_document_does_not_end_a_stream(monkeypatch):
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch):
-    for cached in (language_identifier._model, language_identifier._all_languages):
+    for cached in (language_identifier._model, language_model._all_languages):
         cached.cache_clear()
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
     with pytest.raises(ImportError, match=r"S650.*samarkand\[languages\]"):

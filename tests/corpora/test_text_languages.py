@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 import pytest
-from samarkand.corpora import text_languages
 from samarkand.corpora.text_cleaning import CleaningRules, TextCleaner
 from samarkand.corpora.text_languages import is_other_language
+from samarkand.models import language_model
 
 ENGLISH = "The weather was fine, and the children played in the garden all afternoon."
 FRENCH = "Il faisait beau, et les enfants ont joué dans le jardin pendant tout l'après-midi."
@@ -49,7 +49,7 @@ def test_cleaning_by_language():
 
 
 def test_S746_not_installed(monkeypatch):
-    text_languages.load_model.cache_clear()
+    language_model._all_languages.cache_clear()
     for name in ("py3langid", "py3langid.langid"):
         monkeypatch.setitem(sys.modules, name, None)
     CleaningRules()
