@@ -67,6 +67,8 @@ def write_sums(folder: Path) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
         sums[path.name] = _sum(path)
+    # Its own sum too: a wrong digit in this file would else be told as damage of another.
+    sums[SUMS] = _sum_of_sums(sums)
     with (folder / SUMS).open("w", encoding="utf-8") as file:
         json.dump(sums, file)
         file.flush()
@@ -79,14 +81,21 @@ def damaged_files(folder: Path, part: int = 0, parts: int = 1) -> list[str]:
     folder (Path): The folder.
     part (int): Which part of the files to check.
     parts (int): How many parts there are, one for each process.
-    RETURNS (list[str]): The names, in order; the file of checksums itself when it cannot be read.
+    RETURNS (list[str]): The names, in order; the file of checksums itself when it is damaged.
     """
     try:
         sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
-        names = sorted(sums)[part::parts]
-    except (OSError, ValueError, TypeError):
+        intact = sums.pop(SUMS) == _sum_of_sums(sums)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        intact = False
+    if not intact:
         return [SUMS]
+    names = sorted(sums)[part::parts]
     return [name for name in names if not (folder / name).is_file() or _sum(folder / name) != sums[name]]
+
+
+def _sum_of_sums(sums: dict[str, int]) -> int:
+    return zlib.crc32(json.dumps(sums, sort_keys=True).encode())
 
 
 def _sum(path: Path) -> int:

@@ -53,3 +53,10 @@ def test_damage_is_found_by_one_of_the_processes(folder):
     assert [damaged_files(folder, part, 3) for part in range(3)] == [[".metadata"], [shard.name], []]
     (folder / "checksums.json").write_text("{")
     assert damaged_files(folder) == ["checksums.json"]
+
+
+def test_damage_of_the_checksums_is_not_told_as_damage_of_others(folder):
+    content = (folder / "checksums.json").read_bytes()
+    for index, byte in enumerate(content):
+        (folder / "checksums.json").write_bytes(content[:index] + bytes([byte ^ 1]) + content[index + 1 :])
+        assert damaged_files(folder) == ["checksums.json"], index
