@@ -33,7 +33,7 @@ TEXT, TINY = "raw-en", "samples"
 SAMPLES = Path(__file__).parent.parent / "corpora" / "samples"
 CONTEXT, BATCH = 128, 16
 TRAIN_BYTES, HELD_BYTES = 6_000_000, 200_000
-RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+RATES = (3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 2e-2, 3e-2)
 WEIGHT_DECAY = 0.1
 TUNING_SEED = 100
 
