@@ -474,6 +474,14 @@ class Errors(metaclass=_Coded):
     S815 = "{path} is no whitening map, or damaged: {why}. Write it anew with samarkand whiten."
     S816 = "The whitening map was fitted on vectors of the encoder {found}, not of {wanted}. Fit it for this encoder."
     S817 = "{path} holds files that samarkand whiten did not write, and is not replaced. Choose another --output."
+    S818 = (
+        "The pooling first-last needs the first layer of an encoder, and {found} hands out none. Take "
+        "samarkand.TransformerEncoder.v1 or samarkand.SubwordEncoder.v1, or another pooling."
+    )
+    S819 = (
+        "The pooling first-last finds no first layer beside the vectors of {text!r}. Put sentence_encoder after the "
+        "encoder it listens to, and run both on the text; in training take another pooling."
+    )
     S840 = (
         "No corpora in {folder}. Set SAMARKAND_DATA or pass --data with the folder that holds sts/ and parallel/, "
         "or take the built-in sentences with --set samples."

@@ -11,12 +11,13 @@ from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_examples, validate_get_examples
-from thinc.api import Config, Optimizer, chain, set_dropout_rate
+from thinc.api import Config, Optimizer, chain
 
 from ..errors import Errors
 from ..models.sentence_transformer_units import prepare_whitening, unit_fingerprint, without_scaling
 from ..models.sentence_units import UnitEncoder, spread
-from ..models.token_pooling import count_words
+from ..models.shared_encoder import listeners
+from ..models.token_pooling import ask_shared, count_words
 from ..models.unit_whitening import build_whitening_layer, set_affine
 from ..models.whitening import VectorStatistics, Whitening, check_whitening, load_whitening
 from .sentence_vectors import store_vectors
@@ -67,6 +68,8 @@ class SentenceEncoder(TrainablePipe):
         self.name = name
         self.units = list(units)
         self.cfg: dict[str, object] = {}
+        # A shared encoder stands before its listeners, so it is there already, in a loaded pipeline as in a new one.
+        ask_shared(model, nlp.components)
 
     @property
     def fingerprint(self) -> str:
@@ -121,7 +124,7 @@ class SentenceEncoder(TrainablePipe):
         """Learn nothing, but let a shared encoder go on: it waits for a gradient from the last of its listeners.
 
         examples (Iterable[Example]): The batch.
-        drop (float): Dropout of the encoder.
+        drop (float): Not used.
         sgd (Optional[Optimizer]): Not used.
         losses (Optional[dict[str, float]]): Losses by pipe; this one's is 0.
         RETURNS (dict[str, float]): The losses.
@@ -130,17 +133,11 @@ class SentenceEncoder(TrainablePipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "SentenceEncoder.update")
-        if self.is_listening:
-            docs = [eg.predicted for eg in examples]
-            set_dropout_rate(self.model, drop)
-            vectors, backprop = self.model.begin_update((docs, [_whole(doc) for doc in docs]))
-            backprop(self.model.ops.alloc2f(*vectors.shape))
+        docs = [eg.predicted for eg in examples]
+        for listener in listeners(self.model):
+            vectors, backprop = listener.begin_update(docs)
+            backprop([self.model.ops.alloc2f(*rows.shape) for rows in vectors])
         return losses
-
-    @property
-    def is_listening(self) -> bool:
-        """RETURNS (bool): Whether the vectors come from an encoder that other pipes share."""
-        return any(node.name.endswith("-listener") for node in self.model.walk())
 
     def initialize(
         self,
@@ -152,11 +149,13 @@ class SentenceEncoder(TrainablePipe):
         """Load or build the encoder, and count words where it weighs them.
 
         get_examples (Callable): Gives examples of the text.
-        nlp (Optional[Language]): The pipeline.
+        nlp (Optional[Language]): The pipeline; its shared encoder is asked for the first layer where that is pooled.
         whitening (Optional[str]): File of `samarkand whiten`, fitted on vectors of this very encoder.
-        RAISES (ValueError): S815 if the file is no map, and as `set_whitening`.
+        RAISES (ValueError): S815 if the file is no map, S818 as `ask_shared`, and as `set_whitening`.
         """
         validate_get_examples(get_examples, "SentenceEncoder.initialize")
+        if nlp is not None:
+            ask_shared(self._encoder, nlp.components)
         if self._encoder.attrs.get("pooling") == "weighted":
             count_words(self._encoder, (eg.reference for eg in get_examples()))
         docs = [eg.predicted for eg in islice(get_examples(), 10)]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import ModernBertModel
 
 from ..errors import Errors, first_line
+from .hub_code import refuse_hub_code_in
 from .recurrent_encoder import STUDENTS, Assistant
 from .sentence_model import model_folder
 
@@ -28,13 +29,16 @@ def load_encoder(name: str, layers: Sequence[int] = ()) -> tuple[Assistant, PreT
     name (str): Its name or folder, such as `samarkand train-encoder` writes.
     layers (Sequence[int]): Which of its layers to keep, in this order; empty for all.
     RETURNS (tuple): Both.
-    RAISES (ValueError): S864 for another kind of encoder, or none, or one without such layers.
+    RAISES (ValueError): S864 for another kind of encoder, or none, or one without such layers, S336 when its config
+        asks for code from the hub.
     """
     from transformers import AutoModel, AutoTokenizer
 
-    folder = model_folder(name)
+    folder, safely = model_folder(name), {"trust_remote_code": False}
+    refuse_hub_code_in(folder)
     try:
-        encoder, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+        encoder = AutoModel.from_pretrained(folder, use_safetensors=True, **safely)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **safely)
     except (OSError, ValueError) as error:
         raise ValueError(Errors.S864.format(path=name, reason=first_line(error))) from None
     if type(encoder) not in STUDENTS:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import Errors, first_line
+from .hub_code import refuse_hub_code
 from .masked_lm import EncoderShape
 from .settings import require
 from .vocabulary import SPECIALS
@@ -26,7 +27,8 @@ def base_shape(folder: str, given: dict[str, Any]) -> EncoderShape:
     folder (str): Its folder.
     given (dict[str, Any]): The section `model` of the settings; its sizes have to be those of the encoder.
     RETURNS (EncoderShape): The sizes.
-    RAISES (ValueError): S744 when there is no such encoder, S732 for sizes that are not its own.
+    RAISES (ValueError): S744 when there is no such encoder, S732 for sizes that are not its own, S336 when its config
+        asks for code from the hub.
     """
     from transformers import AutoConfig
 
@@ -34,6 +36,7 @@ def base_shape(folder: str, given: dict[str, Any]) -> EncoderShape:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as err:
         raise ValueError(Errors.S744.format(path=folder, reason=first_line(err))) from None
+    refuse_hub_code(config)
     if config.model_type != MODEL_TYPE:
         raise ValueError(Errors.S744.format(path=folder, reason=f"it is of the type {config.model_type!r}"))
     shape = EncoderShape(

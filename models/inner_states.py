@@ -1,8 +1,8 @@
 """What a training step may see inside an encoder: its input embeddings, and the attention of one block.
 
-The one thing that the encoder protocol adds to `List[Doc] -> List[Floats2d]`: an encoder asks `inner_states()` when it
-is called, and fills the record in if there is one. `watched` opens a record for the calls inside it. Encoders that
-never ask work as before, and leave the record empty.
+An addition to the encoder protocol `List[Doc] -> List[Floats2d]`: an encoder asks `inner_states()` when it is called,
+and fills the record in if there is one. `watched` opens a record for the calls inside it. Encoders that never ask work
+as before, and leave the record empty.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..errors import Errors, first_line
+from .hub_code import refuse_hub_code_in
 from .pretrained import PACKAGES
 from .transformer import register_encoders
 
@@ -148,7 +149,7 @@ def load_sentence_model(
         AMX, GPUs); sums and vectors stay in 32.
     RETURNS (SentenceTransformerModel): The model.
     RAISES (ValueError): S800 when nothing can be loaded, S801 for an unknown pooling, S809 for a `max_length` without
-        room for text.
+        room for text, S336 when a config asks for code from the hub.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import get_device_name
@@ -157,11 +158,12 @@ def load_sentence_model(
 
     if pooling is not None and pooling not in POOLINGS:
         raise ValueError(Errors.S801.format(pooling=pooling, known=", ".join(POOLINGS)))
+    folder = model_folder(str(name))
+    refuse_hub_code_in(folder)
     try:
         with _no_bars():
             # Weights stored in 16 bits are slow on a CPU.
             types = {"dtype": torch.float32} if (device or get_device_name()) == "cpu" else None
-            folder = model_folder(str(name))
             model = SentenceTransformer(folder, device=device, trust_remote_code=False, model_kwargs=types)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(Errors.S800.format(name=name, why=first_line(error))) from error

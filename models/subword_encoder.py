@@ -231,13 +231,18 @@ class Watch:
     """What `SubwordEncoder` leaves behind of one batch, when it is watched.
 
     block (Optional[int]): Layer whose attention is asked for.
+    needs_first (bool): Whether the output of the first layer is asked for.
     embedded ([B, L, H]): Vectors before the first layer.
-    attention ([B, heads, L, L]): Attention of that layer; None for layers that have none.
+    attention ([B, heads, L, L]): Attention of the block; None for layers that have none.
+    first ([B, L, H]): Output of the first layer under the norm of the last, so that both are of one scale; padding
+        rows are of no use.
     """
 
     block: int | None
+    needs_first: bool = False
     embedded: Tensor | None = None
     attention: Tensor | None = None
+    first: Tensor | None = None
 
 
 class SubwordEncoder(nn.Module):
@@ -301,6 +306,8 @@ class SubwordEncoder(nn.Module):
                 x = x + self.dropout(self._directed(layer, batch.lengths, tokens, before, after))
             else:
                 x = x + self.dropout(layer(x, batch.lengths))
+            if watch is not None and watch.needs_first and k == 0:
+                watch.first = self.norm(x)
         return self.norm(x) * mask.unsqueeze(-1)
 
     def outside(self, batch: TokenBatch) -> Tensor:

@@ -16,6 +16,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from ..errors import Errors
+from .first_layer import FirstLayer, check_depth, keep_first_layer
 from .inner_states import InnerStates, inner_states
 from .pretrained import EncoderSizes, load_encoder, load_sizes
 from .subword_encoder import CONTEXTS, SubwordEncoder, TokenBatch, Watch, check_width
@@ -89,7 +90,7 @@ def build_subword_encoder(
         build=partial(build_network, pretrained=pretrained is not None, **dropouts),
         dims={"nO": width},
         half_storage=half_storage,
-        attrs={"lexicon": Lexicon()},
+        attrs={"lexicon": Lexicon(), "first_layer": FirstLayer()},
     )
 
 
@@ -131,10 +132,13 @@ class Lexicon:
 def forward(
     model: Model, docs: list[Doc], is_train: bool, *, max_batch_tokens: int
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
-    """Encode documents in padded batches of windows of like length."""
+    """Encode documents in padded batches of windows of like length.
+
+    RAISES (ValueError): S603 for a block that it does not have, S818 when an encoder without layers is asked for its
+        first.
+    """
     shim, lexicon = model.shims[0], model.attrs["lexicon"]
     places = lexicon.places(docs)
-    outputs = [np.zeros((len(doc), model.get_dim("nO")), dtype="f") for doc in docs]
     windows = cut_windows([len(doc) for doc in docs], WINDOW, OVERLAP)
     network: SubwordEncoder = shim.module
     network.train(is_train)
@@ -142,10 +146,13 @@ def forward(
 
     states = inner_states()
     block = None if states is None else states.block_of(len(network.layers))
+    needs_first = model.attrs["first_layer"].is_asked and not is_train
+    if needs_first:
+        check_depth(model, len(network.layers))
 
     def encode(batch: list[Window]) -> tuple[torch.Tensor, Watch | None]:
         tokens = _token_batch(lexicon, [places[w.sequence][w.start : w.end] for w in batch], device)
-        watch = None if states is None else Watch(block)
+        watch = None if states is None and not needs_first else Watch(block, needs_first)
         return network(tokens, watch)[: len(batch)], watch
 
     batches = batch_windows(windows, max_batch_tokens, training=is_train)
@@ -153,8 +160,9 @@ def forward(
     encoded = [rows for rows, _ in passes]
     if states is not None:
         _fill(states, batches, [watch for _, watch in passes])
-    for batch, rows in zip(batches, encoded):
-        add_windows(rows.detach().cpu().numpy(), batch, outputs, owned=True)
+    vectors = _by_document(model, docs, batches, encoded)
+    if needs_first:
+        keep_first_layer(vectors, _by_document(model, docs, batches, [watch.first for _, watch in passes]))
 
     def backprop(grads: list[Floats2d]) -> list[Doc]:
         arrays = [model.ops.to_numpy(grad) for grad in grads]
@@ -163,7 +171,17 @@ def forward(
             rows.backward(torch.from_numpy(padded).to(device))
         return docs
 
-    return [model.ops.asarray2f(output) for output in outputs], backprop
+    return vectors, backprop
+
+
+def _by_document(
+    model: Model, docs: list[Doc], batches: list[list[Window]], padded: list[torch.Tensor]
+) -> list[Floats2d]:
+    """Rows of padded batches of windows -> one row a token for each document."""
+    outputs = [np.zeros((len(doc), model.get_dim("nO")), dtype="f") for doc in docs]
+    for batch, rows in zip(batches, padded):
+        add_windows(rows.detach().cpu().numpy(), batch, outputs, owned=True)
+    return [model.ops.asarray2f(output) for output in outputs]
 
 
 def _fill(states: InnerStates, batches: list[list[Window]], watches: list[Watch]) -> None:

@@ -14,9 +14,12 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from ..errors import Errors
+from .first_layer import ask_first_layer, first_layer_of
 from .sentence_units import UnitEncoder, Units
+from .shared_encoder import listeners, shared_encoders
 
-POOLINGS = ("mean", "max", "cls", "weighted")
+FIRST_LAST = "first-last"
+POOLINGS = ("mean", "max", "cls", "weighted", FIRST_LAST)
 # Weights of smooth inverse frequency (Arora et al. 2017): a / (a + p), with the constant of the paper.
 SMOOTHING = 1e-3
 
@@ -27,14 +30,17 @@ def build_token_pooling(tok2vec: Model[list[Doc], list[Floats2d]], pooling: str 
 
     tok2vec (Model[list[Doc], list[Floats2d]]): The encoder, or a listener to a shared one.
     pooling (str): "mean"; "max"; "cls", the vector of the first token, since encoders give none of a piece that is no
-        token; or "weighted", a mean in which a word counts less the more frequent it is in the documents that the
-        pipeline is initialized with (smooth inverse frequency, Arora et al. 2017). Encoders give their last layer
-        alone: for "first-last" take `samarkand.SentenceTransformer.v1`.
+        token; "weighted", a mean in which a word counts less the more frequent it is in the documents that the
+        pipeline is initialized with (smooth inverse frequency, Arora et al. 2017); or "first-last", the mean over the
+        tokens' vectors and the output of the first layer, not of the embeddings (Su et al. 2021,
+        https://arxiv.org/abs/2103.15316). It is for prediction alone; `ask_shared` asks a shared encoder for the layer.
     RETURNS (Model): From units to an array of shape (units, width).
-    RAISES (ValueError): S801 for an unknown pooling.
+    RAISES (ValueError): S801 for an unknown pooling, S818 when the encoder hands out no first layer.
     """
     if pooling not in POOLINGS:
         raise ValueError(Errors.S801.format(pooling=pooling, known=", ".join(POOLINGS)))
+    if pooling == FIRST_LAST and not listeners(tok2vec):
+        ask_first_layer(tok2vec)
     return Model(
         "token_pooling",
         _forward,
@@ -61,6 +67,18 @@ def count_words(model: UnitEncoder, docs: Iterable[Doc]) -> None:
     model.attrs["weights"] = np.array(weights, dtype=np.float32)
 
 
+def ask_shared(model: UnitEncoder, pipes: Iterable[tuple[str, Any]]) -> None:
+    """Ask the encoders that a pooling listens to for what it needs of them beside their vectors.
+
+    model (Model): The model.
+    pipes (Iterable[tuple[str, Any]]): Names and pipes of its pipeline, as `nlp.components` has them.
+    RAISES (ValueError): S818 when an encoder hands out no first layer.
+    """
+    if model.attrs.get("pooling") == FIRST_LAST:
+        for encoder in shared_encoders(model, pipes):
+            ask_first_layer(encoder)
+
+
 def _init(model: UnitEncoder, X: list[Doc] | None = None, Y: Floats2d | None = None) -> None:
     model.get_ref("tok2vec").initialize(X=X)
 
@@ -68,6 +86,8 @@ def _init(model: UnitEncoder, X: list[Doc] | None = None, Y: Floats2d | None = N
 def _forward(model: UnitEncoder, units: Units, is_train: bool) -> tuple[Floats2d, Callable]:
     docs, spans = units
     vectors, backprop_tokens = model.get_ref("tok2vec")(list(docs), is_train)
+    if model.attrs["pooling"] == FIRST_LAST:
+        vectors = [_with_first(doc, X) for doc, X in zip(docs, vectors)]
     xp = model.ops.xp
     rows, backs = [], []
     for doc, X, places in zip(docs, vectors, spans):
@@ -89,6 +109,16 @@ def _forward(model: UnitEncoder, units: Units, is_train: bool) -> tuple[Floats2d
         return backprop_tokens(d_vectors)
 
     return pooled_rows, backprop
+
+
+def _with_first(doc: Doc, X: Floats2d) -> Floats2d:
+    """Mean of the vectors of tokens and their first layer, shape (tokens, width)."""
+    if not len(doc):
+        return X
+    first = first_layer_of(X)
+    if first is None:
+        raise ValueError(Errors.S819.format(text=doc.text[:40]))
+    return (X + first) / 2
 
 
 def _token_weights(model: UnitEncoder, doc: Doc) -> np.ndarray:

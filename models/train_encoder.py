@@ -94,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
             resume="--resume" in arguments,
             report=lambda row: print(describe(row), file=sys.stderr, flush=True),
         )
-    except (OSError, ValueError, RuntimeError) as err:
+    except (OSError, ValueError, RuntimeError, ImportError) as err:
         tell(err)
         return 1
     except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import Errors
 from .inner_states import InnerStates, watched
+from .shared_encoder import listeners
 from .transfer_losses import pull_loss, push_loss
 
 # From the outputs of a network and a weight: the loss, and its gradients, both multiplied by the weight.
@@ -172,7 +173,7 @@ def check_shared(model: Model) -> None:
     model (Model): The network.
     RAISES (ValueError): S606 when it listens to one.
     """
-    if any(node.name.endswith("-listener") for node in model.walk()):
+    if listeners(model):
         raise ValueError(Errors.S606)
 
 

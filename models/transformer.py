@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import Errors, first_line
+from .hub_code import refuse_hub_code
 from .piece_windows import WindowPlan
 from .recompute_updates import RecomputeSettings, UpdatePlans
-from .transformer_watch import TransformerWatch, attention_maps
+from .transformer_watch import TransformerWatch, attention_maps, layer_states
 from .word_pieces import IntArray
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 Layers = Literal["last", "mix"]
 Precision = Literal["fp32", "bf16"]
@@ -120,13 +121,10 @@ class TransformerNetwork(nn.Module):
         """Encode a batch of documents.
 
         plan (WindowPlan): Windows, and where each token is read.
-        watch (Optional[TransformerWatch]): Gets what it asks for.
+        watch (Optional[TransformerWatch]): Gets what it asks for, unless the pass recomputes.
         RETURNS (Tensor): The mean of each token's pieces, zeros for a token without any. (n_tokens, width)
-        RAISES (ValueError): S754 or S755 when an update does not fit its budget, S604 when an encoder that recomputes
-            is watched.
+        RAISES (ValueError): S754 or S755 when an update does not fit its budget.
         """
-        if watch is not None and self.update_plans is not None:
-            raise ValueError(Errors.S604)
         if not plan.windows:
             return torch.zeros(len(plan.starts), self.width, device=self.encoder.device)
         update = list(plan.batches(self.max_batch_pieces)), plan.rows, plan.starts
@@ -171,9 +169,7 @@ class TransformerNetwork(nn.Module):
             watch.take(output, is_piece)
         if self.mix is None:
             return output.last_hidden_state[is_piece].float()
-        # Some encoders list the last layer before its final norm: take the one they return.
-        layers = [*output.hidden_states[:-1], output.last_hidden_state]
-        return self.mix([layer[is_piece].float() for layer in layers])
+        return self.mix([layer[is_piece].float() for layer in layer_states(output)])
 
     def _pad(self, windows: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
         pad = self.encoder.config.pad_token_id or 0
@@ -227,7 +223,7 @@ def load_encoder(
         raise OSError(Errors.S320.format(name=name, part="config", reason=first_line(err))) from err
     if unknown:
         raise ValueError(Errors.S332.format(name=name, unknown=", ".join(sorted(unknown))))
-    _refuse_hub_code(config)
+    refuse_hub_code(config)
     try:
         encoder, report = AutoModel.from_pretrained(
             name,
@@ -260,7 +256,7 @@ def make_encoder(config: Mapping[str, Any]) -> PreTrainedModel:
         settings = AutoConfig.for_model(**config)
     except Exception as err:
         raise ValueError(Errors.S327.format(found=dict(config), reason=first_line(err))) from err
-    _refuse_hub_code(settings)
+    refuse_hub_code(settings)
     try:
         encoder = AutoModel.from_config(settings, dtype=torch.float32, trust_remote_code=False)
     except Exception as err:
@@ -276,17 +272,6 @@ def encoder_config(encoder: PreTrainedModel) -> dict[str, Any]:
     """
     settings = encoder.config.to_dict()
     return {key: value for key, value in settings.items() if key not in ("_name_or_path", "auto_map")}
-
-
-def _refuse_hub_code(config: PreTrainedConfig) -> None:
-    """Refuse implementations that name a repository: `transformers` would fetch its code and run it."""
-    for name in ("attn_implementation", "experts_implementation"):
-        value = getattr(config, f"_{name}", None)
-        if value is not None and "/" in value:
-            raise ValueError(Errors.S336.format(name=name, value=value))
-    for part in config.sub_configs:
-        if (own := getattr(config, part, None)) is not None:
-            _refuse_hub_code(own)
 
 
 def _encoder_only(encoder: PreTrainedModel) -> PreTrainedModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Literal
@@ -13,16 +13,17 @@ import torch
 from spacy import registry
 from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
-from thinc.api import Model, deserialize_attr, serialize_attr
+from thinc.api import Model, deserialize_attr, serialize_attr, torch2xp
 from thinc.types import Floats2d
 
 from ..errors import Errors, SamarkandWarning, Warnings
+from .first_layer import FirstLayer, check_depth, keep_first_layer
 from .inner_states import inner_states
 from .piece_windows import plan_windows
 from .recompute_updates import RecomputeSettings
 from .torch_shim import run_torch, torch_model
 from .transformer import TransformerNetwork, encoder_config, load_encoder, make_encoder, pool_pieces, register_encoders
-from .transformer_watch import TransformerWatch, fill_states
+from .transformer_watch import EMBEDDINGS, FIRST, TransformerWatch, fill_states
 from .word_pieces import IntArray, WordPieces
 
 Encoder = Model[list[Doc], list[Floats2d]]
@@ -152,6 +153,7 @@ def build_transformer_encoder(
             "source": Source(name, revision, dict(transformer_config or {}), tokenizer_path),
             "windowing": Windowing(window, stride, pooling),
             "wrap": wrap,
+            "first_layer": FirstLayer(),
         },
         dims={"nO": width},
     )
@@ -190,26 +192,29 @@ def forward(model: Encoder, docs: list[Doc], is_train: bool) -> tuple[list[Float
     docs (List[Doc]): The documents.
     is_train (bool): Whether to keep the graph for a backward pass.
     RETURNS (Tuple): The vectors of each document, (n_tokens, nO) each, and a callback for their gradients.
+    RAISES (ValueError): S604 when a training step looks into an encoder that recomputes, S818 when an encoder without
+        layers is asked for its first.
     """
     shim, pieces, windowing = model.shims[0], model.attrs["pieces"], model.attrs["windowing"]
     network: TransformerNetwork = shim.module
+    watch = _make_watch(model, network, is_train)
     aligned = pieces.align([doc.text for doc in docs], [token_spans(doc) for doc in docs])
     if windowing.pooling == "first":
         aligned = [doc.first_pieces() for doc in aligned]
     window, stride = fit_window(windowing, network.max_positions, pieces.n_special)
     plan = plan_windows(aligned, pieces, window, stride)
-    states = inner_states()
-    if states is None:
-        (flat,), backprop_flat = run_torch(shim, [], {"plan": plan}, is_train)
-    else:
-        watch = TransformerWatch(states.block_of(network.encoder.config.num_hidden_layers))
-        (flat,), backprop_flat = run_torch(shim, [], {"plan": plan, "watch": watch}, is_train)
+    states, lengths = inner_states(), [len(doc) for doc in docs]
+    (flat,), backprop_flat = run_torch(shim, [], {"plan": plan, "watch": watch}, is_train)
+    vectors = _by_document(flat, lengths)
+    if states is not None:
         states.is_filled = True
-        if watch.embedded:
-            embedded = pool_pieces(torch.cat(watch.embedded), plan.rows, plan.starts)
-            fill_states(states, watch, plan, [len(doc) for doc in docs], embedded)
-    ends = np.cumsum([len(doc) for doc in docs])
-    vectors = [flat[end - len(doc) : end] for doc, end in zip(docs, ends.tolist())]
+        if watch.layers[EMBEDDINGS]:
+            embedded = pool_pieces(torch.cat(watch.layers[EMBEDDINGS]), plan.rows, plan.starts)
+            fill_states(states, watch, plan, lengths, embedded)
+    if watch is not None and FIRST in watch.layers:
+        batches = watch.layers[FIRST]  # none when no token has a piece: all vectors are zeros
+        first = torch2xp(pool_pieces(torch.cat(batches), plan.rows, plan.starts)) if batches else flat
+        keep_first_layer(vectors, _by_document(first, lengths))
 
     def backprop(grads: list[Floats2d]) -> list:
         if len(flat):
@@ -217,6 +222,28 @@ def forward(model: Encoder, docs: list[Doc], is_train: bool) -> tuple[list[Float
         return []
 
     return vectors, backprop
+
+
+def _make_watch(model: Encoder, network: TransformerNetwork, is_train: bool) -> TransformerWatch | None:
+    """What is to be left behind: embeddings for a training step that looks on, the first layer for a pooling."""
+    states, is_asked = inner_states(), model.attrs["first_layer"].is_asked and not is_train
+    if states is None and not is_asked:
+        return None
+    depth = network.encoder.config.num_hidden_layers
+    watch = TransformerWatch({})
+    if is_asked:
+        check_depth(model, depth)
+        watch.layers[FIRST] = []
+    if states is not None:
+        if network.update_plans is not None:
+            raise ValueError(Errors.S604)
+        watch.layers[EMBEDDINGS], watch.block = [], states.block_of(depth)
+    return watch
+
+
+def _by_document(flat: Floats2d, lengths: Sequence[int]) -> list[Floats2d]:
+    """Rows of all tokens (n_tokens, width) by document."""
+    return [flat[end - length : end] for length, end in zip(lengths, np.cumsum(lengths).tolist())]
 
 
 def token_spans(doc: Doc) -> IntArray:

@@ -1,4 +1,4 @@
-"""What a transformer leaves behind of its windows when a training step looks on, and to which document it belongs."""
+"""What a transformer leaves behind of its windows when somebody looks on, and to which document it belongs."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ from .transfer_losses import word_attention
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+# Numbers of layers, as the hidden states of `transformers` count them.
+EMBEDDINGS, FIRST = 0, 1
+
 
 @dataclass
 class TransformerWatch:
     """What the encoder leaves behind of the windows of a plan, when it is watched.
 
+    layers (Dict[int, List[Tensor]]): Vectors of all pieces by number of a layer, batch by batch; its keys are what is
+        asked for. (n_pieces, width) each
     block (Optional[int]): Block whose attention is asked for.
-    embedded (List[Tensor]): Vectors of all pieces before the first block, batch by batch. (n_pieces, width) each
     attention (List[Tensor]): Attention between the pieces of each window; empty when the encoder gives none.
         (heads, window, window) each
     """
 
-    block: int | None
-    embedded: list[Tensor] = field(default_factory=list)
+    layers: dict[int, list[Tensor]]
+    block: int | None = None
     attention: list[Tensor] = field(default_factory=list)
 
     def take(self, output: Any, is_piece: Tensor) -> None:
@@ -39,11 +43,23 @@ class TransformerWatch:
         output (ModelOutput): Output of the encoder, with hidden states and attentions.
         is_piece (Tensor): Where the batch is no padding. (n_windows, longest)
         """
-        self.embedded.append(output.hidden_states[0][is_piece].float())
+        states = layer_states(output)
+        for number, batches in self.layers.items():
+            batches.append(states[number][is_piece].float())
         maps = None if self.block is None or not output.attentions else output.attentions[self.block]
         if maps is not None:
             sizes = is_piece.sum(dim=1).tolist()
             self.attention += [window[:, :size, :size].float() for window, size in zip(maps, sizes)]
+
+
+def layer_states(output: Any) -> list[Tensor]:
+    """The embeddings and the output of each layer.
+
+    output (ModelOutput): Output of the encoder, with hidden states.
+    RETURNS (List[Tensor]): The states. (n_windows, longest, width) each
+    """
+    # Some encoders list the last layer before its final norm: take the one they return.
+    return [*output.hidden_states[:-1], output.last_hidden_state]
 
 
 @contextmanager
