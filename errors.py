@@ -280,6 +280,22 @@ class Errors(metaclass=_Coded):
         "A release in {output} would replace or change {trained}, which it is made from. Choose an output folder "
         "apart from that."
     )
+    S551 = (
+        "The output {url} cannot be opened: {reason}. Check its protocol and your credentials, and install the package "
+        "that fsspec names for it."
+    )
+    S552 = (
+        "Cannot write {url}: {reason}. What is finished is kept: see to the connection, your rights and the room, "
+        "and go on with --resume."
+    )
+    S553 = (
+        "Cannot read {url}: {reason}. What is finished is kept: see to the connection and your rights there, and go on "
+        "with --resume."
+    )
+    S554 = (
+        "Another run has begun in {output}, and this one gives way to it. Nothing is lost: let one of them end, and go "
+        "on with --resume."
+    )
     S401 = "ricon_ner has no mode {mode!r}; choose one of: {known}."
     S402 = "RICON has no branches {branches!r}; choose one of: {known}."
     S403 = "ricon_ner cannot look at spans of at most {max_width} tokens; set max_width to 1 or more, or to null."
@@ -603,6 +619,7 @@ class Errors(metaclass=_Coded):
     S1181 = "The text has {pieces} pieces, and {limit} can be shown of {model!r}. Give a passage of it."
     S1182 = "{model!r} gives no attention: {reason}. Name an encoder with attention, such as BERT or XLM-R."
     S1183 = "There is nothing to read in {inputs}: no record has a word. Name a corpus with text."
+    S1184 = "{path} holds no attention as AttViz has it: {reason}. Mend the file, or write it anew."
     S1100 = "{path}, line {line}: {reason}. Each line of rules has {expected}."
     S1101 = "The labelling function {name!r} gives {found!r}, which is none of the labels: {labels}. Mend one of them."
     S1102 = "The labelling function {name!r} failed on {text!r}: {reason}. Mend the function."

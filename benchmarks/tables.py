@@ -132,6 +132,12 @@ def _stages(rows: list[Row]) -> list[Row]:
     return [{**row, "note": ""} for row in _by_metrics(rows, metrics=metrics)]
 
 
+def _streams(rows: list[Row], *, runs: bool) -> list[Row]:
+    """Memory over a stream of documents, of a pipeline or of runs of `samarkand annotate`."""
+    found = [row for row in rows if row["system"].startswith("samarkand annotate") == runs]
+    return _by_metrics(found, metrics=RUN_MEMORY if runs else MEMORY)
+
+
 def _whitened(rows: list[Row]) -> list[Row]:
     """Mean similarity before whitening and after, the widest last."""
     means = [row for row in rows if row["dataset"] == "mean" and row["metric"].startswith("spearman")]
@@ -209,6 +215,7 @@ def _scores(rows: list[Row], *, means: bool | None = None) -> list[Row]:
 NER = "exact-match micro F over character spans, mean of (seeds)."
 SPEED = ("speed ratio", "speed", "speed, first pass", "speed, own tokens")
 MEMORY = ("RSS loaded", "RSS start", "RSS middle", "RSS end", "RSS growth", "vocabulary", "speed")
+RUN_MEMORY = ("RSS after a tenth", "RSS greatest", "RSS end", "RSS growth after a tenth", "speed")
 WEAK = ("accuracy", "macro F", "precision at recall 80%", "precision at recall 90%", "precision at recall 95%")
 TABLES = {
     "ner": Table("ner", f"Test split, {NER}", partial(_peers, metric="ents_f"), _dataset, _system, compare=True),
@@ -238,7 +245,14 @@ TABLES = {
         _system_metric,
     ),
     "speed-parts": Table("speed", "Share of the time that each part takes.", _shares, _dataset, _share),
-    "memory": Table("memory", "Memory of the process.", partial(_by_metrics, metrics=MEMORY), _system, _metric),
+    "memory": Table("memory", "Memory of the process.", partial(_streams, runs=False), _system, _metric),
+    "memory-annotate": Table(
+        "memory",
+        "Memory of the processes of a run, after each shard; growth is of the greatest over that after a tenth.",
+        partial(_streams, runs=True),
+        _system,
+        _metric,
+    ),
     "offsets": Table(
         "offsets",
         "A failure is an offset that does not slice to its text.",
@@ -439,6 +453,28 @@ TABLES = {
         "annotation",
         "Runs that are killed again and again, each gone on with to its end.",
         partial(_by_metrics, metrics=("kills", "runs", "lost", "doubled", "other bytes")),
+        _dataset,
+        _metric,
+    ),
+    "fuzz-records": Table(
+        "fuzz_records",
+        "Hostile records of each kind of file; a failure is a count that does not add up, a sound record that is "
+        "missing or a process that died.",
+        partial(_by_metrics, metrics=("records", "written", "quarantined", "deaths", "failures", "speed")),
+        _dataset,
+        _metric,
+    ),
+    "serving": Table(
+        "serving",
+        "Requests of one text from so many clients.",
+        partial(_by_metrics, metrics=("throughput", "median", "99th percentile")),
+        _dataset,
+        _system_metric,
+    ),
+    "serving-overload": Table(
+        "serving",
+        "How requests end when more is asked than can be done.",
+        partial(_by_metrics, metrics=("answered", "refused: 429", "refused: 503", "failed", "answers afterwards")),
         _dataset,
         _metric,
     ),

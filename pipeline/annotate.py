@@ -17,6 +17,7 @@ from .readers import check_source
 from .run import Run
 from .run_options import RunOptions
 from .sources import STDIN, Source, UsageError, find_sources, output_names
+from .store import is_url, output_place
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -53,7 +54,8 @@ def annotate(
     not grow with the input, except for DocBins, which are in memory as a whole.
 
     inputs (str | Path | Iterable[str | Path]): Files, folders (recursive), globs, or "-" for standard input.
-    output (str | Path): Folder of the output; it is made when it is not there.
+    output (str | Path): Folder of the output, which is made when it is not there, or the URL of one such as
+        "s3://bucket/folder" in a file system that fsspec knows.
     model (str | Path | Language): A loaded pipeline, or the folder, package or bundled name of one.
     output_format (str): "jsonl", "parquet", "docbin" or "conll".
     compression (str): "none", "gz" or "zst" for JSONL and CoNLL; Parquet and DocBin are compressed in themselves.
@@ -63,7 +65,7 @@ def annotate(
     code (str | Path | None): Python file with functions that the pipeline's config names.
     n_process (int): Worker processes, -1 for one a core or GPU; 0 works in this process, where nothing protects from
         documents that crash it, or take too long.
-    ray (str | None): Work on a Ray cluster (extra `scale`) that sees the same folders: its address, "auto" for the one
+    ray (str | None): Work on a Ray cluster (extra `scale`) that sees the same files: its address, "auto" for the one
         of this machine or of `RAY_ADDRESS`, or "local" to start Ray here. `n_process` are the workers on it, which take
         a CPU each, and a GPU with `gpu_id` 0; -1 stands for all that it has room for.
     batch_size (int): Documents that a component gets at once.
@@ -78,14 +80,14 @@ def annotate(
     progress (bool): Show the progress on standard error when that is a terminal.
     log_json (bool): Write events to standard error, one JSON object a line.
     RETURNS (dict): The summary: status, counts, seconds, pipeline, options, versions, inputs, files with hashes.
-    RAISES (UsageError): S501 to S507, S512, S513, S540 to S542, S545 to S549, S751, before anything is changed.
-    RAISES (OSError): S001, S508, S511, S512, S543, S544 when the pipeline does not load, or a file fails.
+    RAISES (UsageError): S501 to S507, S512, S513, S540 to S542, S545 to S549, S551, S751, before anything is changed.
+    RAISES (OSError): S001, S508, S511, S512, S543, S544, S552, S553 when the pipeline does not load, or a file fails.
     RAISES (RuntimeError): S509, S510 when worker processes die of something other than a document; S518, S519 when the
-        cluster fails.
+        cluster fails, S554 when another run begins in a place that cannot be locked.
     """
     options = RunOptions(
         inputs=[str(item) for item in ([inputs] if isinstance(inputs, (str, Path)) else inputs)],
-        output=str(output),
+        output=output_place(output),
         output_format=output_format,
         compression=compression,
         text_field=text_field,
@@ -104,9 +106,11 @@ def annotate(
         force=force,
     )
     options.check()
-    sources = find_sources(options.inputs, exclude=Path(options.output))
+    folder = None if is_url(options.output) else Path(options.output)
+    sources = find_sources(options.inputs, exclude=folder)
     targets = output_names(sources, options.suffix, reserved=(QUARANTINE, SUMMARY))
-    _protect_inputs(sources, [Path(options.output) / name for name in targets])
+    if folder is not None:
+        _protect_inputs(sources, [folder / name for name in targets])
     for source in sources:
         check_source(source, options.reading)
     pipeline: Language | PipelineSpec

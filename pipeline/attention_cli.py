@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -29,10 +29,16 @@ class Measure(str, Enum):
 
 
 def attention_cli(
-    text: Annotated[str, typer.Argument(help="The text.", show_default=False)],
+    text: Annotated[str | None, typer.Argument(help="The text; left out with --from.", show_default=False)] = None,
     model: ModelOption = DEFAULT_ENCODER,
-    output: OutputOption = Path("attention.html"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The page, or a .json file that --from and AttViz read.")
+    ] = Path("attention.html"),
     revision: RevisionOption = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="JSON of this command or of AttViz to show, instead of a text.")
+    ] = None,
+    document: Annotated[int, typer.Option(help="Which document of the JSON, from 1.")] = 1,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -43,9 +49,14 @@ def attention_cli(
     Exit status: 0 the page was written; 1 failed; 2 refused, nothing was changed; 130 interrupted.
     """
     with reported("nothing was written"):
-        from .attention_page import show_attention
+        from .attention_page import convert_attention, show_attention
+        from .option_checks import Check, check_options
 
-        summary = show_attention(text, output, model=model, revision=revision, force=force)
+        check_options(text=Check(text, (text is None) != (source is None), "given, or --from, and not both"))
+        if source is not None:
+            summary = convert_attention(source, output, document=document, force=force)
+        else:
+            summary = show_attention(cast("str", text), output, model=model, revision=revision, force=force)
     words = (
         f"{summary['page']}: {summary['layers']} layers, {summary['heads']} heads, {summary['words']} words, "
         f"{summary['pieces']} pieces in {summary['windows']} windows"

@@ -1,4 +1,4 @@
-"""Where an encoder looks while it reads a text, as one page to explore."""
+"""Where an encoder looks while it reads a text, as one page to explore, or as JSON."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from ..models.attention_aggregation import across_heads
 from ..models.attention_frames import Unit
 from ..models.attention_reading import AttentionReading, read_attention
 from ..models.transformer_tok2vec import token_spans
+from .attention_json import attention_json, read_attention_json
 from .files import write_aside, write_errors
-from .offline_page import html_table, offline_page, packed
+from .offline_page import html_table, offline_page, packed, unpacked
 from .pages import direction_of
 from .run_options import refuse_existing
 
@@ -21,7 +22,9 @@ BODY = """<p class="about">Attention shows where an encoder looks. It does not e
 <svg id="frame" width="0" height="0" aria-hidden="true"></svg>
 <main id="explorer"></main>
 <h2>Values</h2>
-<div class="values">{table}</div>"""
+<div class="values">{tables}</div>"""
+# Ending of an output that is no page.
+JSON = ".json"
 
 
 def show_attention(
@@ -30,11 +33,11 @@ def show_attention(
     """Write a page of the attention over a text that opens in any browser, without a network.
 
     text (str): The text; one that does not fit is read in windows.
-    output (str | Path): The page.
+    output (str | Path): The page; a name that ends in .json gets JSON that `convert_attention` and AttViz read.
     model (str): Hub name, folder or bundled name of a transformers encoder.
     revision (Optional[str]): Branch, tag or commit on the hub.
-    force (bool): Replace a page that exists.
-    RETURNS (dict): "page", "model", "layers", "heads", "windows", "pieces", "words".
+    force (bool): Replace a file that exists.
+    RETURNS (dict): "page" (what was written), "model", "layers", "heads", "windows", "pieces", "words".
     RAISES (UsageError): S504 before anything is loaded.
     RAISES (OSError): S320 when the encoder cannot be loaded, S511 when the page cannot be written.
     RAISES (ValueError): As `read_attention`.
@@ -45,19 +48,28 @@ def show_attention(
     doc = blank()(text)
     reading = read_attention(model, text, token_spans(doc), revision=revision)
     units = [_unit(unit, window, doc) for unit, window in zip(reading.units, reading.windows)]
-    data = page_data(reading, units) | {"dir": direction_of(text)}
-    page = offline_page(f"Attention of {model}", _last_layer(reading, units), "attention.js", data)
-    with write_aside(path) as file, write_errors(path):
-        file.write(page.encode())
-    return {
-        "page": str(path),
-        "model": model,
-        "layers": data["layers"],
-        "heads": data["heads"],
-        "windows": reading.windows[-1] + 1,
-        "pieces": reading.pieces,
-        "words": sum(not unit["special"] for unit in units),
-    }
+    about = {"model": model, "dir": direction_of(text), "pieces": reading.pieces}
+    return _write(path, text, about | page_data(reading, units))
+
+
+def convert_attention(
+    source: str | Path, output: str | Path, *, document: int = 1, force: bool = False
+) -> dict[str, Any]:
+    """Write a page of attention that was written as JSON, by `show_attention` or for AttViz.
+
+    source (str | Path): The file.
+    output (str | Path): As of `show_attention`.
+    document (int): Which of its documents, from 1.
+    force (bool): Replace a file that exists.
+    RETURNS (dict): As of `show_attention`.
+    RAISES (UsageError): S504.
+    RAISES (OSError): S511, S512 when a file fails.
+    RAISES (ValueError): S1184 when it is not such a file.
+    """
+    path = Path(output)
+    if not force:
+        refuse_existing([path])
+    return _write(path, *read_attention_json(Path(source), document))
 
 
 def page_data(reading: AttentionReading, units: list[dict[str, Any]]) -> dict[str, Any]:
@@ -89,16 +101,41 @@ def page_data(reading: AttentionReading, units: list[dict[str, Any]]) -> dict[st
 
 
 def _unit(unit: Unit, window: int, doc: Doc) -> dict[str, Any]:
-    text = unit.piece if unit.word is None else doc[unit.word].text
-    return {"text": text, "special": unit.word is None, "window": window}
+    if unit.word is None:
+        return {"text": unit.piece, "special": True, "window": window}
+    token = doc[unit.word]
+    places = {"start": token.idx, "end": token.idx + len(token)}
+    return {"text": token.text, "special": False, "window": window, **places}
 
 
-def _last_layer(reading: AttentionReading, units: list[dict[str, Any]]) -> str:
+def _write(path: Path, text: str, data: dict[str, Any]) -> dict[str, Any]:
+    if path.suffix.lower() == JSON:
+        content = attention_json(text, data)
+    else:
+        content = offline_page(f"Attention of {data['model']}", _tables(data), "attention.js", data).encode()
+    with write_aside(path) as file, write_errors(path):
+        file.write(content)
+    return {
+        "page": str(path),
+        **{name: data[name] for name in ("model", "layers", "heads")},
+        "windows": data["units"][-1]["window"] + 1,
+        "pieces": data["pieces"],
+        "words": sum(not unit["special"] for unit in data["units"]),
+    }
+
+
+def _tables(data: dict[str, Any]) -> str:
     """What can be read without the script."""
-    means = [(name, reading.measures[name][-1].mean(dim=0).tolist()) for name in reading.measures]
-    greatest = ("received, greatest", reading.measures["received"][-1].amax(dim=0).tolist())
-    columns = [*((f"{name}, mean of heads", values) for name, values in means), greatest]
-    columns.append(("rollout", reading.rollout.tolist()))
-    rows = list(zip((unit["text"] for unit in units), *(values for _, values in columns)))
-    names = ("word", *(name for name, _ in columns))
-    return BODY.format(table=html_table("Last layer, and all layers together", names, rows))
+    of_last = {
+        name: {key: unpacked(found)[-1].tolist() for key, found in across.items()}
+        for name, across in data["aggregates"].items()
+    }
+    columns = [(f"{name}, mean of heads", values["mean"]) for name, values in of_last.items()]
+    columns += [(f"{name}, greatest", values["max"]) for name, values in of_last.items() if name == "received"]
+    if "rollout" in data:
+        columns.append(("rollout", unpacked(data["rollout"]).tolist()))
+    rows = list(zip((unit["text"] for unit in data["units"]), *(values for _, values in columns)))
+    tables = html_table("Last layer, and all layers together", ("word", *(name for name, _ in columns)), rows)
+    if data.get("outputs"):
+        tables += html_table("Outputs", ("name", "value"), data["outputs"])
+    return BODY.format(tables=tables)

@@ -84,7 +84,12 @@ def annotate_cli(
             show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the output.", show_default=False)],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", help="Folder of the output, or its URL: s3://bucket/folder.", show_default=False
+        ),
+    ],
     model: ModelOption = DEFAULT_PIPELINE,
     output_format: Annotated[OutputFormat, typer.Option("--format", "-f", help="What to write.")] = OutputFormat.jsonl,
     compression: Annotated[
@@ -137,7 +142,9 @@ def annotate_cli(
     """
     with reported("what is finished is kept, go on with --resume"):
         from .annotate import annotate
+        from .store import output_place
 
+        output = output_place(output)
         summary = annotate(
             inputs,
             output,
@@ -261,7 +268,7 @@ app.command("weak-label", context_settings=OVERRIDES)(weak_label_cli)
 app.add_typer(kb_app, name="kb")
 
 
-def _in_words(summary: dict[str, Any], output: Path) -> str:
+def _in_words(summary: dict[str, Any], output: str) -> str:
     rate = summary["tokens"] / summary["seconds"] if summary["seconds"] else 0
     lines = [
         f"{summary['documents']:,} documents, {summary['tokens']:,} tokens, {summary['entities']:,} entities, "
@@ -270,7 +277,7 @@ def _in_words(summary: dict[str, Any], output: Path) -> str:
     ]
     if summary["quarantined"]:
         reasons = ", ".join(f"{code} {count:,}" for code, count in summary["reasons"].items())
-        lines.append(f"{summary['quarantined']:,} records in {output / 'quarantine.jsonl'}: {reasons}")
+        lines.append(f"{summary['quarantined']:,} records in {output}/quarantine.jsonl: {reasons}")
     lines.append(f"{len(summary['files']):,} files in {output}")
     return "\n".join(lines)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from ..errors import Errors
+from ..errors import Errors, is_coded
 
 # Names that every command which reads a corpus gives its side files.
 QUARANTINE = "quarantine.jsonl"
@@ -77,11 +77,13 @@ def write_errors(path: Path) -> Iterator[None]:
     """Name the file in the errors of a block that writes to it.
 
     path (Path): The final name of the file.
-    RAISES (OSError): S511 for any `OSError` of the block.
+    RAISES (OSError): S511 for any `OSError` of the block that is not of the catalogue.
     """
     try:
         yield
     except OSError as error:
+        if is_coded(error):
+            raise
         raise OSError(Errors.S511.format(path=path, reason=error.strerror or error)) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from ..errors import Errors
@@ -40,15 +41,14 @@ class Merger:
         mark = read_json(self._state.merged(number))
         if mark is None or mark["plan"] != self._plan.digest:
             return None
-        path = self._state.output / self._plan.units[number].target
-        return mark if path.is_file() and path.stat().st_size == mark["bytes"] else None
+        return mark if self._state.holds(self._plan.units[number].target, mark["bytes"]) else None
 
     def merge(self, number: int) -> dict[str, Any]:
         """Write the output of an input whose shards are finished.
 
         number (int): Its number in the plan.
         RETURNS (dict): Its mark.
-        RAISES (OSError): S511 when it cannot be written, S544 when the output of a shard is damaged.
+        RAISES (OSError): S511, S552 when it cannot be written, S544 when the output of a shard is damaged.
         """
         done = self.done(number)
         if done is not None:
@@ -57,8 +57,7 @@ class Merger:
         marks = list(self._marks(number))
         target = self._state.output / unit.target
         with write_aside(target, self._state.folder) as file, write_errors(target):
-            paths = (self._state.data(mark["shard"]) for mark in marks)
-            JOINS[self._options.output_format](paths, file, self._columns(unit))
+            JOINS[self._options.output_format](self._parts(marks), file, self._columns(unit))
         counts = sum((Counts.from_dict(mark) for mark in marks), Counts())
         mark = {
             "plan": self._plan.digest,
@@ -69,38 +68,47 @@ class Merger:
             "bytes": target.stat().st_size,
             "sha256": file_digest(target),
         }
+        self._state.publish(target, keep=False)
         write_json(self._state.merged(number), mark)
-        for shard in unit.shards(number):
-            self._state.mark(shard.id).unlink(missing_ok=True)
-            self._state.data(shard.id).unlink(missing_ok=True)
+        self._state.publish(self._state.merged(number))
+        shards = [shard.id for shard in unit.shards(number)]
+        self._state.withdraw(*(path(shard) for path in (self._state.mark, self._state.data) for shard in shards))
         return mark
 
     def quarantine(self) -> dict[str, Any] | None:
         """Write what was rejected in all inputs, in their order; without any, a file of an earlier run goes.
 
         RETURNS (dict | None): Bytes and hash of the file.
-        RAISES (OSError): S511 when it cannot be written.
+        RAISES (OSError): S511, S552 when it cannot be written.
         """
         path = self._state.output / QUARANTINE
+        self._state.gather_rejected()
         parts = [part for part in map(self._state.rejected, self._ids()) if part.is_file()]
         if not parts:
             with write_errors(path):
-                path.unlink(missing_ok=True)
+                self._state.withdraw(path)
             return None
         with write_aside(path, self._state.folder) as file, write_errors(path):
             JOINS["jsonl"](parts, file, None)
-        return {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+        told = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+        self._state.publish(path, keep=False)
+        return told
 
     def _ids(self) -> Iterable[str]:
         return (shard.id for shard in self._plan.shards())
 
     def _marks(self, number: int) -> Iterator[dict[str, Any]]:
         for shard in self._plan.units[number].shards(number):
-            mark = self._state.finished(shard.id, self._plan.digest, verify=True)
+            mark = self._state.verified(shard.id, self._plan.digest)
             if mark is None:
                 self._state.discard(shard.id)
-                raise OSError(Errors.S544.format(path=self._state.data(shard.id)))
+                raise OSError(Errors.S544.format(path=self._state.shown(self._state.data(shard.id))))
             yield mark
+
+    def _parts(self, marks: Iterable[dict[str, Any]]) -> Iterator[Path]:
+        for mark in marks:
+            with self._state.part(mark) as path:
+                yield path
 
     def _columns(self, unit: Unit) -> Any:
         if not FORMATS[self._options.output_format].columns or unit.columns is not None:

@@ -16,6 +16,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .encoders import plain
 
 if TYPE_CHECKING:
@@ -95,6 +97,16 @@ def packed(values: Tensor) -> dict[str, Any]:
     steps = 65535 if values.is_floating_point() else 1
     whole = (values * steps).round().clamp(0, 65535).to(torch.int32).numpy().astype("<u2")
     return {"shape": list(values.shape), "unit": 1 / steps, "data": base64.b64encode(whole.tobytes()).decode()}
+
+
+def unpacked(values: dict[str, Any]) -> np.ndarray:
+    """The numbers of `packed`.
+
+    values (dict): What it gave.
+    RETURNS (np.ndarray): The numbers. (...)
+    """
+    numbers = np.frombuffer(base64.b64decode(values["data"]), dtype="<u2")
+    return numbers.reshape(values["shape"]) * values["unit"]
 
 
 def html_table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

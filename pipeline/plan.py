@@ -121,10 +121,11 @@ class Plan:
         write_json(path, {"format": FORMAT, **self._as_dict()})
 
     @classmethod
-    def load(cls, path: Path) -> Plan:
+    def load(cls, path: Path, *, shown: str | None = None) -> Plan:
         """Read a plan.
 
         path (Path): The file.
+        shown (Optional[str]): What the user calls it; its path by default.
         RETURNS (Plan): The plan.
         RAISES (UsageError): S545 when it is damaged or of another version of this package.
         """
@@ -134,7 +135,7 @@ class Plan:
                 raise KeyError("format")
             return cls(saved["about"], [_unit(unit) for unit in saved["units"]])
         except (KeyError, TypeError) as error:
-            raise UsageError(Errors.S545.format(path=path)) from error
+            raise UsageError(Errors.S545.format(path=shown or path)) from error
 
     def _as_dict(self) -> dict[str, Any]:
         return {"about": self.about, "units": [asdict(unit) for unit in self.units]}

@@ -10,19 +10,17 @@ from __future__ import annotations
 import pickle
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors
 from .identity import differences, fingerprint, software
-from .ledger import Ledger
 from .loading import PipelineSpec
 from .plan import Shard
 from .run_options import SHARE
 from .shard_work import ShardOptions
 from .sources import UsageError
-from .state import RunState
+from .store_state import open_state
 from .worker import WorkerOptions
 from .workers import TRIES, Supervisor
 
@@ -73,14 +71,15 @@ class ShardWorker:
     """
 
     def __init__(self, errand: Errand) -> None:
-        self._state = RunState(Path(errand.options.output))
         self._told: list[tuple[str, dict[str, Any]]] = []
         self._error: Exception | None = None
         try:
+            self._state = open_state(errand.options.output)
+            options = replace(errand.options, scratch=self._state.scratch)
             _check_software(errand)
             gpu = 0 if errand.gpu else -1  # Ray lets an actor see its own GPU only
             mine = WorkerOptions(threads=1, gpu_id=gpu, memory=errand.memory or _share_of_node(errand))
-            self._supervisor = Supervisor(errand.payload, errand.options, [mine], self._tell)
+            self._supervisor = Supervisor(errand.payload, options, [mine], self._tell)
             # Ray takes the actor for ready when this is done, and gives its shards to those that are.
             self._meta = self._supervisor.meta
         except (OSError, ValueError, RuntimeError) as error:
@@ -100,7 +99,7 @@ class ShardWorker:
         return {"answer": [pickle.dumps(self._answer(lambda job=job: self._annotate(*job))) for job in jobs]}
 
     def _annotate(self, shard: Shard, plan: str) -> dict[str, Any]:
-        ledger = Ledger(self._state.ledger(shard.id))
+        ledger = self._state.attempts(shard.id)
         if ledger.stuck and not self._state.finished(shard.id, plan):
             work, cause = ledger.unit, ledger.cause(ledger.unit)["death"]
             ledger.stop()

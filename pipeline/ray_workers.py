@@ -1,7 +1,7 @@
 """Annotating shards on a Ray cluster, with the functions that annotate them on one machine.
 
 Ray Data carries the name of a shard to an actor and the mark of the shard back; the text and its annotations go from
-the shared folder of the input to that of the output.
+the shared folder of the input to that of the output, or to its store.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import Errors
 from .counts import Counts
-from .ledger import Ledger
 from .loading import PipelineSpec
 from .ray_actor import Answer, Errand
 from .ray_driver import RayJob, drive
 from .run_options import RunOptions
 from .shard_work import ShardOptions
-from .state import RunState
+from .store import is_url
+from .store_state import open_state
 from .worker import packed
 from .workers import PATIENCE, Jobs, Tell
 
@@ -58,12 +58,13 @@ class RayAnnotator:
         tell: Tell,
     ) -> None:
         self._options, self._tell = options, tell
-        self._state = RunState(Path(shard_options.output))
+        self._state = open_state(shard_options.output, shard_options.scratch)
+        output = shard_options.output
         self._begun: list[str] = []
         loads = isinstance(pipeline, PipelineSpec)
         errand = Errand(
             payload=_abroad(pipeline) if isinstance(pipeline, PipelineSpec) else packed(pipeline),
-            options=replace(shard_options, output=os.path.abspath(shard_options.output)),
+            options=replace(shard_options, output=output if is_url(output) else os.path.abspath(output)),
             about={name: about[name] for name in ("versions", "pipeline") if loads or name == "versions"},
             workers=options.n_process,
             gpu=options.gpu_id >= 0,
@@ -99,10 +100,9 @@ class RayAnnotator:
             self._process.kill()
             self._process.join()
         if kind is not None:
-            for path in map(self._state.ledger, self._begun):
-                if path.exists():
-                    with suppress(OSError):
-                        Ledger(path).stop()
+            self._state.stop_attempts(self._begun)
+            with suppress(OSError):
+                self._state.publish(self._state.ray_log)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -167,11 +167,7 @@ class RayAnnotator:
                 raise RuntimeError(Errors.S519.format(minutes=patience / 60))
 
     def _moves(self) -> tuple[int, int]:
-        """What changes whenever a worker begins a batch: the number of ledgers, and their last time of change."""
-        with suppress(OSError):
-            times = [entry.stat().st_mtime_ns for entry in os.scandir(self._state.ledger("").parent)]
-            return len(times), max(times, default=0)
-        return 0, 0
+        return self._state.moves()
 
 
 def _abroad(spec: PipelineSpec) -> PipelineSpec:

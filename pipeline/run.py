@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors, SamarkandWarning, Warnings, first_line
@@ -24,11 +23,12 @@ from .machine import cores
 from .merge import Merger
 from .plan import Plan, Shard, make_plan, refuse_changes
 from .progress import Progress
-from .run_options import RunOptions, refuse_existing
+from .run_options import RunOptions, refuse_found
 from .shard_work import ShardOptions
 from .sources import STDIN, Source, UsageError
 from .spool import spooled
-from .state import RunState, read_json, write_json
+from .state import read_json, write_json
+from .store_state import open_state
 from .worker import WorkerOptions
 from .workers import LocalAnnotator, Supervisor
 
@@ -50,8 +50,9 @@ class Run:
 
     def __init__(self, options: RunOptions, pipeline: Language | PipelineSpec, progress: Progress) -> None:
         self._options, self._pipeline, self._progress = options, pipeline, progress
-        self._output = Path(options.output)
-        self._state = RunState(self._output)
+        self._state = open_state(options.output)
+        self._output = self._state.output
+        self._sources: dict[str, Source] = {}
         self._facts: dict[str, Any] = {}
         self._seconds: Counter[str] = Counter()
         self._stamps: dict[str, tuple[int, int]] = {}
@@ -65,8 +66,16 @@ class Run:
         targets (list[str]): Path of the output of each, below the output folder.
         RETURNS (dict): The summary.
         RAISES (UsageError): S504, S540 to S542, S545, before anything is changed.
+        RAISES (RuntimeError): S554 when another run begins in the same place, and cannot be kept away.
         """
-        self._refuse(targets)
+        with self._state:
+            self._state.recall()
+            self._refuse(targets)
+            summary = self._locked(sources, targets)
+        self._warn_unwritten(summary)
+        return summary
+
+    def _locked(self, sources: list[Source], targets: list[str]) -> dict[str, Any]:
         about = {
             "options": self._options.decisive,
             "pipeline": {"fingerprint": fingerprint(self._pipeline)},
@@ -75,15 +84,13 @@ class Run:
         existed = self._output.exists()
         with self._state.locked():
             try:
-                summary = self._complete(sources, targets, about) or self._annotate(sources, targets, about)
+                return self._complete(sources, targets, about) or self._annotate(sources, targets, about)
             finally:
                 if not self._state.plan.exists():
                     self._state.clear()
                     if not existed:
                         with suppress(OSError):  # there is something in it
                             self._output.rmdir()
-        self._warn_unwritten(summary)
-        return summary
 
     def _annotate(self, sources: list[Source], targets: list[str], about: dict[str, Any]) -> dict[str, Any]:
         with ExitStack() as stack:
@@ -91,6 +98,8 @@ class Run:
                 begun = self._begun(sources, targets, about)
             with self._timed("loading_seconds"):
                 annotator = stack.enter_context(self._annotator(about))
+            # From here on something is changed; what can be refused is refused by now.
+            self._state.claim()
             # Workers load while the input is looked through.
             with self._timed("planning_seconds"):
                 plan = begun or self._new_plan(sources, targets, about)
@@ -99,12 +108,13 @@ class Run:
                 self._facts = {"model": name, **about["pipeline"], **annotator.meta}
             if begun is None:
                 plan.save(self._state.plan)
+                self._state.publish(self._state.spool, self._state.plan)
             try:
                 merger = Merger(self._state, plan, self._options)
                 self._work(plan, merger, annotator)
                 files = self._merge(plan, merger)
                 summary = self._summary("complete", plan, files)
-                write_json(self._output / SUMMARY, summary, self._state.folder)
+                self._write_summary(summary)
             except BaseException as error:
                 self._stop(error, plan)
                 raise
@@ -120,13 +130,14 @@ class Run:
         if self._options.force:
             return
         if unfinished:
-            raise UsageError(Errors.S540.format(output=self._output))
-        refuse_existing([self._output / name for name in (*targets, QUARANTINE, SUMMARY)])
+            raise UsageError(Errors.S540.format(output=self._options.output))
+        refuse_found(self._state.existing((*targets, QUARANTINE, SUMMARY)))
 
     def _annotator(self, about: dict[str, Any]) -> Annotator:
         options, count = self._options, self._options.n_process
         shard_options = ShardOptions(
             output=options.output,
+            scratch=self._state.scratch,
             reading=options.reading,
             output_format=options.output_format,
             compression=options.compression,
@@ -153,7 +164,7 @@ class Run:
             return None
         summary = read_json(self._output / SUMMARY)
         if summary is None or summary.get("status") != "complete" or "inputs" not in summary:
-            refuse_existing([self._output / name for name in (*targets, QUARANTINE, SUMMARY)])
+            refuse_found(self._state.existing((*targets, QUARANTINE, SUMMARY)))
             return None
         # Standard input is gone by now, and cannot be compared.
         there = [(source, name) for source, name in zip(sources, targets) if source.path != STDIN]
@@ -165,17 +176,20 @@ class Run:
             about,
         )
         for file in summary["files"]:
-            path = self._output / file["output"]
-            if not path.is_file() or path.stat().st_size != file["bytes"]:
-                raise UsageError(Errors.S541.format(reasons=f"the output {path} is not what was written"))
+            if not self._state.holds(file["output"], file["bytes"]):
+                shown = self._state.shown(self._output / file["output"])
+                raise UsageError(Errors.S541.format(reasons=f"the output {shown} is not what was written"))
         return summary
 
     def _begun(self, sources: list[Source], targets: list[str], about: dict[str, Any]) -> Plan | None:
         """The plan to go on with."""
         if not (self._options.resume and self._state.plan.exists()):
             return None
-        plan = Plan.load(self._state.plan)
-        self._stamps = refuse_changes(plan.about, plan.inputs(), self._readable(sources), targets, about)
+        plan = Plan.load(self._state.plan, shown=self._state.shown(self._state.plan))
+        readable = self._readable(sources)
+        # Standard input may be kept elsewhere than the run was planned.
+        self._sources = {shown: source for source, shown in readable}
+        self._stamps = refuse_changes(plan.about, plan.inputs(), readable, targets, about)
         return plan
 
     def _new_plan(self, sources: list[Source], targets: list[str], about: dict[str, Any]) -> Plan:
@@ -196,6 +210,7 @@ class Run:
             marks = annotator.run((shard, plan.digest) for shard in waiting)
         with self._timed("seconds"):
             for mark in marks:
+                self._state.learn(mark)
                 self._finished += Counts.from_dict(mark)
                 self._progress.tell("shard", shard=mark["shard"], seconds=mark["seconds"], attempts=mark["attempts"])
 
@@ -209,13 +224,14 @@ class Run:
                 done += Counts.from_dict(merged)
                 continue
             for shard in unit.shards(number):
-                mark = self._state.finished(shard.id, plan.digest, verify=True)
+                mark = self._state.verified(shard.id, plan.digest)
                 if mark is not None:
                     done += Counts.from_dict(mark)
                     continue
                 damaged += self._state.mark(shard.id).exists()
                 self._state.discard(shard.id)
-                waiting.append(replace(shard, stamp=self._stamps.get(shard.shown, shard.stamp)))
+                source = self._sources.get(shard.shown, shard.source)
+                waiting.append(replace(shard, source=source, stamp=self._stamps.get(shard.shown, shard.stamp)))
         if damaged:
             warnings.warn(Warnings.SW503.format(n=damaged), SamarkandWarning, stacklevel=2)
         return waiting, done
@@ -268,9 +284,12 @@ class Run:
         """Leave a true account of what is finished."""
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         # The first error is the one to report, and a full disk makes this fail too.
-        with suppress(OSError):
-            summary = {**self._summary(status, plan, []), "error": first_line(error)}
-            write_json(self._output / SUMMARY, summary, self._state.folder)
+        with suppress(OSError, RuntimeError):
+            self._write_summary({**self._summary(status, plan, []), "error": first_line(error)})
+
+    def _write_summary(self, summary: dict[str, Any]) -> None:
+        write_json(self._output / SUMMARY, summary, self._state.folder)
+        self._state.publish(self._output / SUMMARY)
 
     def _warn_unwritten(self, summary: dict[str, Any]) -> None:
         if summary["unwritten"]:

@@ -14,7 +14,8 @@ from . import machine
 from .option_checks import TXT_UNITS, Check, at_least_one, check_options, one_of
 from .parts import COMPRESSED, TEXT_FORMATS
 from .records import ReadOptions
-from .sources import UsageError
+from .sources import STDIN, UsageError
+from .store import is_private, is_url, is_usable
 from .writers import FORMATS
 
 # The output depends on these, so a run goes on with the same ones only.
@@ -77,10 +78,11 @@ class RunOptions:
 
         RAISES (UsageError): S507, S546, S751.
         """
-        output, compression = Path(self.output), self.compression
+        compression = self.compression
         plain = compression == "none" or self.output_format in TEXT_FORMATS
         check_options(
-            output=Check(self.output, not output.exists() or output.is_dir(), "a folder"),
+            output=self._place(),
+            inputs=Check(STDIN, not self._out_of_sight(), "files: a cluster does not see standard input"),
             format=one_of(self.output_format, FORMATS),
             compression=one_of(compression, COMPRESSED),
             txt_unit=one_of(self.txt_unit, TXT_UNITS),
@@ -105,7 +107,19 @@ class RunOptions:
         except ValueError as error:
             raise UsageError(str(error)) from error
 
+    def _place(self) -> Check:
+        if is_url(self.output):
+            return Check(self.output, is_usable(self.output), "protocol://FOLDER, without *, ?, [ and ::")
+        path = Path(self.output)
+        return Check(self.output, not path.exists() or path.is_dir(), "a folder")
+
+    def _out_of_sight(self) -> bool:
+        """Whether standard input would be kept on a machine that others do not look into."""
+        return STDIN in self.inputs and self.ray not in (None, "local") and is_url(self.output)
+
     def _workers(self) -> Check:
+        if is_private(self.output):
+            return Check(self.n_process, self.n_process == 0 and self.ray is None, "0 with memory://, of this process")
         if self.ray is None:
             return Check(self.n_process, self.n_process >= 0, "0 or more, or -1 for one a core")
         expected = "1 or more, or -1 for all that the cluster has room for, with --ray"
@@ -118,7 +132,15 @@ def refuse_existing(paths: list[Path]) -> None:
     paths (list[Path]): Files to be written.
     RAISES (UsageError): S504 when some are there.
     """
-    existing = [path for path in paths if path.exists()]
+    refuse_found([str(path) for path in paths if path.exists()])
+
+
+def refuse_found(existing: list[str]) -> None:
+    """Refuse to write over files that were found.
+
+    existing (list[str]): The files.
+    RAISES (UsageError): S504 when there are any.
+    """
     if existing:
         more = f" and {len(existing) - 3} more" if len(existing) > 3 else ""
-        raise UsageError(Errors.S504.format(paths=", ".join(map(str, existing[:3])) + more))
+        raise UsageError(Errors.S504.format(paths=", ".join(existing[:3]) + more))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,8 @@ from .quarantine import quarantine_line
 from .readers import arrow_schema, read_lazily
 from .records import Place, ReadOptions, Record, Rejected, Unread, reject
 from .sources import Source
-from .state import RunState, write_json
+from .state import write_json
+from .store_state import open_state
 from .writers import FORMATS, make_encoder
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ Report = Callable[[Counts], None]
 class ShardOptions:
     """What a process has to know beside the pipeline.
 
-    output (str): Folder of the output.
+    output (str): Folder of the output, or its URL.
+    scratch (Optional[str]): Folder where this machine makes files for a URL.
     reading (ReadOptions): How to find the texts.
     output_format (str): As `RunOptions` has it, and the next three.
     compression (str): Of text formats.
@@ -52,6 +55,7 @@ class ShardOptions:
     spans_key: str | None
     batch_size: int
     timeout: float
+    scratch: str | None = None
 
 
 class ShardAnnotator:
@@ -68,7 +72,7 @@ class ShardAnnotator:
         self._nlp = nlp
         self._options = options
         self._report = report
-        self._state = RunState(Path(options.output))
+        self._state = open_state(options.output, options.scratch)
         self._encode = make_encoder(options.output_format, options.spans_key)
         self._cursor = Cursor(options.reading)
 
@@ -78,13 +82,13 @@ class ShardAnnotator:
         shard (Shard): The shard.
         plan (str): Digest of the plan.
         RETURNS (dict): The mark.
-        RAISES (OSError): S511, S512, S543 when a file fails or an input has changed.
+        RAISES (OSError): S511, S512, S543, S552, S553 when a file fails or an input has changed.
         """
         mark = self._state.finished(shard.id, plan)
         if mark is not None:
             return mark
         began = time.perf_counter()
-        ledger = Ledger(self._state.ledger(shard.id))
+        ledger = self._state.attempts(shard.id)
         ledger.begin()
         try:
             ledger.start("reading")
@@ -96,9 +100,11 @@ class ShardAnnotator:
             about = {"plan": plan, "shard": shard.id, **counts.as_dict(), "attempts": ledger.attempts}
             mark = self._commit(shard, outcomes, {**about, "seconds": round(time.perf_counter() - began, 3)})
         except (Exception, KeyboardInterrupt):
-            ledger.stop()
+            # The first error is the one to report.
+            with suppress(OSError):
+                ledger.stop()
             raise
-        self._state.ledger(shard.id).unlink(missing_ok=True)
+        self._state.withdraw(self._state.ledger(shard.id))
         return mark
 
     def _read(self, shard: Shard) -> list[Record | Rejected]:
@@ -168,6 +174,7 @@ class ShardAnnotator:
                     writer.write(outcome.payload)
             writer.close()
         mark["data"] = _told(path)
+        self._state.publish(path, keep=False)
         mark["rejected"] = None
         path = self._state.rejected(shard.id)
         refused = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
@@ -175,11 +182,14 @@ class ShardAnnotator:
             with write_aside(path) as file, write_errors(path):
                 file.writelines(quarantine_line(shard.shown, shard.source.unit, outcome) for outcome in refused)
             mark["rejected"] = _told(path)
+            self._state.publish(path, keep=False)
         else:
             # An attempt that ended before its mark may have rejected what this one has written.
             with write_errors(path):
-                path.unlink(missing_ok=True)
-        write_json(self._state.mark(shard.id), mark)
+                self._state.withdraw(path)
+        path = self._state.mark(shard.id)
+        write_json(path, mark)
+        self._state.publish(path)
         return mark
 
 

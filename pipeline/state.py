@@ -5,15 +5,16 @@ OUTPUT/.samarkand/shards/ID.data      output of a shard, in the format of the ru
 OUTPUT/.samarkand/shards/ID.rejected  lines of quarantine.jsonl, when there are any
 OUTPUT/.samarkand/shards/ID.json      its mark, written last: hashes of the two, counts, seconds, attempts
 OUTPUT/.samarkand/ledgers/ID.jsonl    attempts at a shard that is not finished
-OUTPUT/.samarkand/ray.log            what Ray had to say, of runs on a cluster
+OUTPUT/.samarkand/ray.log             what Ray had to say, of runs on a cluster
 OUTPUT/.samarkand/merged/N.json       input N is done: its output stands under its final name
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 from ..errors import Errors
 from .files import write_aside, write_errors
 from .identity import file_digest
+from .ledger import Ledger
 from .sources import UsageError
 
 FOLDER = ".samarkand"
@@ -29,8 +31,13 @@ FOLDER = ".samarkand"
 class RunState:
     """Where things are in the state of a run.
 
+    Methods that do nothing are of use where the folder is not where the output stays (`StoreState`).
+
     output (Path): Folder of the output.
     """
+
+    # Folder that the processes of a machine share, where that is not the output.
+    scratch: str | None = None
 
     def __init__(self, output: Path) -> None:
         self.output = output
@@ -38,6 +45,15 @@ class RunState:
         self.plan = self.folder / "plan.json"
         self.spool = self.folder / "stdin.txt"
         self.ray_log = self.folder / "ray.log"
+
+    def __enter__(self) -> RunState:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing to tidy up."""
+
+    def recall(self) -> None:
+        """Have in this folder what there is of a run, but for its output."""
 
     def data(self, shard: str) -> Path:
         """RETURNS (Path): Output of a shard."""
@@ -59,14 +75,25 @@ class RunState:
         """RETURNS (Path): Mark of an input whose output stands under its final name."""
         return self.folder / "merged" / f"{unit}.json"
 
-    def finished(self, shard: str, plan: str, *, verify: bool = False) -> dict[str, Any] | None:
+    def finished(self, shard: str, plan: str) -> dict[str, Any] | None:
         """The mark of a shard, when the shard is finished and of this plan.
 
         shard (str): The shard.
         plan (str): Digest of the plan.
-        verify (bool): Read its files, and look at their hashes too.
         RETURNS (dict | None): The mark.
         """
+        return self._mark_of(shard, plan, verify=False)
+
+    def verified(self, shard: str, plan: str) -> dict[str, Any] | None:
+        """The same for whoever drives the run, which relies on the hashes of the files.
+
+        shard (str): The shard.
+        plan (str): Digest of the plan.
+        RETURNS (dict | None): The mark.
+        """
+        return self._mark_of(shard, plan, verify=True)
+
+    def _mark_of(self, shard: str, plan: str, *, verify: bool) -> dict[str, Any] | None:
         mark = read_json(self.mark(shard))
         if mark is None or mark.get("plan") != plan:
             return None
@@ -80,6 +107,83 @@ class RunState:
             if verify and file_digest(path) != told["sha256"]:
                 return None
         return mark
+
+    def claim(self) -> None:
+        """Begin to work where another run cannot be kept away: one that is still at work notices, and gives way.
+
+        RAISES (OSError): S552 when the output cannot be written to.
+        """
+
+    def learn(self, mark: dict[str, Any]) -> None:
+        """Know of a shard that some process has finished.
+
+        mark (dict): Its mark.
+        """
+
+    @contextmanager
+    def part(self, mark: dict[str, Any]) -> Iterator[Path]:
+        """The output of a finished shard, as long as the block lasts.
+
+        mark (dict): Its mark.
+        YIELDS (Path): The file.
+        RAISES (OSError): S544 when it is damaged, as far as `verified` has not seen to that.
+        """
+        yield self.data(mark["shard"])
+
+    def gather_rejected(self) -> None:
+        """Have what was rejected in all shards in this folder."""
+
+    def publish(self, *paths: Path, keep: bool = True) -> None:
+        """Let files, or those of them that are there, be where the output stays.
+
+        paths (Path): Files of this folder, in their order.
+        keep (bool): Whether they are still needed here.
+        """
+
+    def withdraw(self, *paths: Path) -> None:
+        """Remove files, here and where the output stays.
+
+        paths (Path): Files of this folder, if they are there.
+        """
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+    def existing(self, names: Iterable[str]) -> list[str]:
+        """RETURNS (list[str]): Those of the files of the output that are there, as `shown` has them."""
+        return [str(self.output / name) for name in names if (self.output / name).exists()]
+
+    def holds(self, name: str, size: int) -> bool:
+        """RETURNS (bool): Whether a file of the output is there, of so many bytes."""
+        path = self.output / name
+        return path.is_file() and path.stat().st_size == size
+
+    def shown(self, path: Path) -> str:
+        """RETURNS (str): What the user calls a file of this folder."""
+        return str(path)
+
+    def attempts(self, shard: str) -> Ledger:
+        """RETURNS (Ledger): The attempts at a shard, to be gone on with."""
+        return Ledger(self.ledger(shard))
+
+    def stop_attempts(self, shards: Iterable[str]) -> None:
+        """Note that attempts were given up for reasons that lie outside the shards.
+
+        shards (Iterable[str]): The shards; those without attempts are passed over.
+        """
+        for shard in shards:
+            if self.ledger(shard).exists():
+                with suppress(OSError):
+                    self.attempts(shard).stop()
+
+    def moves(self) -> tuple[int, int]:
+        """What changes whenever a worker begins a batch.
+
+        RETURNS (tuple[int, int]): The number of ledgers, and their last time of change.
+        """
+        with suppress(OSError):
+            times = [entry.stat().st_mtime_ns for entry in os.scandir(self.ledger("").parent)]
+            return len(times), max(times, default=0)
+        return 0, 0
 
     def discard(self, shard: str) -> None:
         """Take a shard for unfinished.

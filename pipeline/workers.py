@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from .ledger import Ledger, annotating
 from .loading import PipelineSpec
 from .plan import Shard
 from .shard_work import ShardAnnotator, ShardOptions
-from .state import RunState
+from .store_state import open_state
 from .worker import FAILURES, FULL, WorkerOptions, memory_of, packed, work
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ class Supervisor:
         payload = pipeline if isinstance(pipeline, (bytes, PipelineSpec)) else packed(pipeline)
         self._payload = pickle.dumps(payload)
         self._options = options
-        self._state = RunState(Path(options.output))
+        self._state = open_state(options.output, options.scratch)
         self._tell = tell
         self._again: deque[tuple[Shard, str]] = deque()
         self._deaths: Counter[str] = Counter()
@@ -241,7 +240,7 @@ class Supervisor:
         if worker.job is not None:
             shard = worker.job[0]
             if not self._state.finished(shard.id, worker.job[1]):
-                ledger = Ledger(self._state.ledger(shard.id))
+                ledger = self._state.attempts(shard.id)
                 where = ledger.unit
                 ledger.death(cause, code)
             self._tell("progress", counts=worker.done, undone=True)
@@ -284,7 +283,7 @@ class Supervisor:
             _stop(worker)
             if force and worker.job is not None:
                 with suppress(OSError):
-                    Ledger(self._state.ledger(worker.job[0].id)).stop()
+                    self._state.attempts(worker.job[0].id).stop()
 
 
 def _stop(worker: _Worker) -> None:

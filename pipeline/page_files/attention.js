@@ -5,15 +5,17 @@ const WORDS_A_PAGE = 200;
 const layers = data.layers;
 const heads = data.heads;
 const windows = data.units.at(-1).window + 1;
-const MEASURES = [
+const KNOWN_MEASURES = [
   ["received", "received from all words"],
   ["diagonal", "kept to itself (AttViz)"],
   ["spread", "spread over keys (entropy)"],
   ["influence", "influence (attention x gradient)"],
   ["rollout", "contribution, all layers (rollout)"],
 ];
+// Files of other tools have one of them.
+const MEASURES = KNOWN_MEASURES.filter(([name]) => name in data.measures || name in data);
 const AGGREGATES = ["mean", "std", "max", "min", "range", "entropy"];
-const wanted = { measure: "received", layer: layers - 1, head: -1, aggregate: "mean", chosen: -1, specials: false };
+const wanted = { measure: MEASURES[0][0], layer: layers - 1, head: -1, aggregate: "mean", chosen: -1, specials: false };
 
 function values() {
   if (wanted.measure === "rollout") return rowOf(data.rollout);
@@ -43,10 +45,9 @@ function shade(node, share, hue) {
 }
 
 function drawTokens(shown) {
-  const chosen = wanted.chosen >= 0;
-  const found = chosen ? keysOfChosen() : null;
+  const found = wanted.chosen >= 0 && data.keys ? keysOfChosen() : null;
   const own = values();
-  const valueOf = (index) => (chosen ? found.get(index) || 0 : own[index]);
+  const valueOf = (index) => (found ? found.get(index) || 0 : own[index]);
   const highest = highestOf(valueOf);
   const node = el("p", { class: "tokens", dir: data.dir });
   shown.forEach((index, place) => {
@@ -55,7 +56,7 @@ function drawTokens(shown) {
     if (windows > 1 && begins) node.append(el("span", { class: "about window" }, `window ${unit.window + 1}`), " ");
     const names = ["token", unit.special ? "special" : "", index === wanted.chosen ? "chosen" : ""];
     const box = el("button", { type: "button", class: names.filter(Boolean).join(" "), dir: "auto", title: rounded(valueOf(index)) }, unit.text);
-    shade(box, valueOf(index) / highest, chosen ? 25 : 210);
+    shade(box, valueOf(index) / highest, found ? 25 : 210);
     box.addEventListener("click", () => setting("chosen")(index === wanted.chosen ? -1 : index));
     node.append(box, " ");
   });
@@ -63,6 +64,7 @@ function drawTokens(shown) {
 }
 
 function drawKeys() {
+  if (!data.keys) return el("p", { class: "about" }, "Where a word looks is not known here.");
   if (wanted.chosen < 0) return el("p", { class: "about" }, "Choose a word to see where it looks.");
   const rows = [...keysOfChosen()].map(([index, share]) => [data.units[index].text, index + 1, share.toFixed(4)]);
   const name = el("p", { class: "about" }, "The heaviest keys of ", isolate(data.units[wanted.chosen].text), ":");
@@ -138,6 +140,10 @@ function numbered(count, name) {
   return Array.from({ length: count }, (_, index) => [String(index), `${name} ${index + 1}`]);
 }
 
+function namedHeads() {
+  return data.names ? data.names.map((name, index) => [String(index), name]) : numbered(heads, "head");
+}
+
 function specials() {
   const box = el("input", { type: "checkbox", "aria-label": "special pieces" });
   box.addEventListener("change", () => setting("specials")(box.checked));
@@ -152,7 +158,7 @@ function start() {
     { class: "controls sticky" },
     select("measure", MEASURES, setting("measure")),
     layer,
-    select("head", [["-1", "all heads"], ...numbered(heads, "head")], (value) => setting("head")(Number(value))),
+    select("head", [["-1", "all heads"], ...namedHeads()], (value) => setting("head")(Number(value))),
     select("across heads", AGGREGATES.map((name) => [name, name]), setting("aggregate")),
     specials(),
   );

@@ -8,10 +8,11 @@ import time
 import pytest
 from headless_browser import browser, open_page, problems_of, requests_of
 from report_corpora import INJECTIONS, hostile_records, hostile_rejections, mention, write_run
-from samarkand.pipeline.attention_page import show_attention
+from samarkand.pipeline.attention_page import convert_attention, show_attention
 from samarkand.pipeline.attention_summary import summarize_attention
 from samarkand.pipeline.corpus_report import report
 from sentence_checkpoints import make_encoder_folder
+from test_attention_json import ATTVIZ
 
 pytestmark = pytest.mark.slow
 
@@ -200,6 +201,18 @@ def test_attention_in_a_browser(driver, tmp_path):
     assert len(texts(driver, ".chart circle")) == len(texts(driver, ".token"))
     assert driver.execute_script("return typeof window.pwned") == "undefined"
     assert requests_of(driver) == [(tmp_path / "a.html").as_uri()]
+    assert problems_of(driver) == []
+
+
+def test_file_of_attviz_in_a_browser(driver, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(ATTVIZ), encoding="utf-8")
+    convert_attention(tmp_path / "a.json", tmp_path / "a.html")
+    open_page(driver, tmp_path / "a.html")
+    assert texts(driver, ".token") == ["ma", "##p"]
+    choose(driver, "head", "1")
+    choose(driver, "across heads", "range")
+    driver.execute_script("document.querySelectorAll('.token')[1].click()")
+    assert "Where a word looks is not known here." in texts(driver, ".about")
     assert problems_of(driver) == []
 
 
