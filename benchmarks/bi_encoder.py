@@ -46,8 +46,10 @@ class Questions:
     """
 
     def __init__(self, vectors: Vectors, kb: KnowledgeBase, records: list[dict[str, Any]]) -> None:
-        surfaces = [r["text"][s["start"] : s["end"]].strip() for r in records for s in r["spans"]]
-        found = kb.candidates_batch(surfaces, CANDIDATES)
+        found = []
+        for record in records:
+            surfaces = [record["text"][span["start"] : span["end"]].strip() for span in record["spans"]]
+            found += kb.candidates_batch(surfaces, CANDIDATES, text=record["text"])
         entities = kb.entities({candidate.id for own in found for candidate in own})
         places = {id: place for place, id in enumerate(entities)}
         table = vectors.entities(list(entities.values())) if entities else np.zeros((1, 1), dtype=np.float32)

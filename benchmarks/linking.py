@@ -3,9 +3,10 @@
     python -m samarkand.corpora.silver_recipe corpus/silver
     python benchmarks/linking.py --silver corpus/silver --system m3 spacy prior --seed 0 1 2
 
-All systems have the same knowledge base, candidates (10 a mention, as the knowledge base ranks them) and training
-texts: those of the silver corpus, half of them without types, without its templates unless --patterns, and with the
-train part of OKE 2016 unless --no-gold. M3 chooses its step and threshold on the dev parts of silver text and, unless
+All systems have the same knowledge base, candidates (10 a mention, as the knowledge base ranks them for its text) and
+training texts; spaCy's linker and the prior have the candidates of the name alone, as they look names up. The texts are
+those of the silver corpus, half of them without types, without its templates unless --patterns, and with the train part
+of OKE 2016 unless --no-gold. M3 chooses its step and threshold on the dev parts of silver text and, unless
 --no-gold, of wiki-fair and news-fair, whole and sentence by sentence. Of mentions inside one another the longest is
 asked. NIL is a class. Rows go to results/linking.json as they come.
 """

@@ -172,7 +172,7 @@ def _judged(kb: KnowledgeBase, record: dict[str, Any], given: Sequence[str | Non
     surfaces = [record["text"][span["start"] : span["end"]].strip() for span in record["spans"]]
     golds = [[span["kb_id"], *span.get("alternatives", ())] for span in record["spans"]]
     known = kb.entities({id for gold in golds for id in gold if id is not None})
-    found = kb.candidates_batch(surfaces, K)
+    found = kb.candidates_batch(surfaces, K, text=record["text"])
     return [
         judge(gold, answer, known, [candidate.id for candidate in candidates])
         for gold, answer, candidates in zip(golds, given, found)

@@ -1,4 +1,4 @@
-"""spaCy's `entity_linker` on the same candidates, priors and training texts."""
+"""spaCy's `entity_linker` on the candidates and priors of names, and the same training texts."""
 
 from __future__ import annotations
 

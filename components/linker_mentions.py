@@ -47,12 +47,11 @@ def find_mentions(
     linked_k (Optional[int]): Candidates of a mention that is linked, at most, where that is not k.
     RETURNS (list[Mention]): The mentions, document by document.
     """
-    places = [(i, *mention) for i, of_document in enumerate(asked) for mention in of_document]
-    texts = [docs[i][start:end].text for i, start, end, _, _ in places]
-    found = kb.candidates_batch(texts, k)
-    return [
-        Mention(
-            i, start, end, label, mention_language(text, lang), candidates, min(len(candidates), linked_k or k), gold
-        )
-        for (i, start, end, label, gold), text, candidates in zip(places, texts, found)
-    ]
+    mentions = []
+    for number, (doc, of_document) in enumerate(zip(docs, asked)):
+        names = [doc[start:end].text for start, end, _, _ in of_document]
+        found = kb.candidates_batch(names, k, text=doc.text) if names else []
+        for (start, end, label, gold), name, candidates in zip(of_document, names, found):
+            language, count = mention_language(name, lang), min(len(candidates), linked_k or k)
+            mentions.append(Mention(number, start, end, label, language, candidates, count, gold))
+    return mentions

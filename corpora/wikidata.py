@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import Errors
 from ..models.knowledge_base import Entity
 from .entity_fields import entity_from_fields
+from .wikidata_facts import item_facts, item_values
 
 __all__ = ["CLASSES", "DEFAULT_LANGUAGES", "entity_from_wikidata"]
 
@@ -84,8 +85,8 @@ _TYPE_OF = {item: type for type, classes in CLASSES.items() for item in classes}
 def entity_from_wikidata(item: Mapping[str, Any], langs: Sequence[str] = DEFAULT_LANGUAGES) -> Entity | None:
     """An entity from an item of a dump.
 
-    The type is that of the first class in the table, statements of preferred rank first; the weight is the number of
-    pages in all wikis, 1 at least.
+    The type is that of the first class in the table, statements of preferred rank first; facts are statements about
+    other items, see `item_facts`; the weight is the number of pages in all wikis, 1 at least.
 
     item (Mapping[str, Any]): The object of a line.
     langs (Sequence[str]): Languages of the names, aliases and descriptions to keep.
@@ -98,9 +99,11 @@ def entity_from_wikidata(item: Mapping[str, Any], langs: Sequence[str] = DEFAULT
     try:
         codes = dict.fromkeys((*langs, ALL_LANGUAGES))
         labels, aliases, descriptions = (_map(item, key) for key in ("labels", "aliases", "descriptions"))
+        claims = _map(item, "claims")
         fields = {
             "id": item["id"],
-            "type": _type_of(_map(item, "claims")),
+            "type": _type_of(claims),
+            "facts": item_facts(claims),
             "names": {code: labels[code]["value"] for code in codes if code in labels},
             "aliases": {code: [alias["value"] for alias in aliases[code]] for code in codes if code in aliases},
             "descriptions": {code: descriptions[code]["value"] for code in codes if code in descriptions},
@@ -120,13 +123,5 @@ def _map(item: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _type_of(claims: Mapping[str, Any]) -> str:
-    return next((_TYPE_OF[item] for item in _classes(claims) if item in _TYPE_OF), "")
-
-
-def _classes(claims: Mapping[str, Any]) -> Iterator[str]:
-    statements = claims.get(INSTANCE_OF) or []
-    for rank in ("preferred", "normal"):
-        for statement in statements:
-            # A class that is not known, or not there, has no value.
-            if statement.get("rank", "normal") == rank and "datavalue" in statement["mainsnak"]:
-                yield statement["mainsnak"]["datavalue"]["value"]["id"]
+    classes = item_values(claims.get(INSTANCE_OF) or [], ["preferred", "normal"])
+    return next((_TYPE_OF[item] for item in classes if item in _TYPE_OF), "")

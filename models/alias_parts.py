@@ -38,7 +38,7 @@ LEAST_CUT = 3
 # What is left of the likeness of a word to one with another ending.
 OTHER_ENDING = 0.9
 # Letters of an acronym.
-_SHORTEST_ACRONYM, LONGEST_ACRONYM = 2, 8
+SHORTEST_ACRONYM, LONGEST_ACRONYM = 2, 8
 # Words of a name that are looked for, and words of a key that is part of it.
 MAX_WORDS, MAX_RUN = 12, 6
 # Letters at the end of a word that may be others: of German, Germany and Germans. As many stay, at least.
@@ -46,7 +46,7 @@ ENDING, LEAST_STEM = 3, 4
 # A word of more keys is looked at when the name has no other.
 COMMON = 20_000
 _NUMBERS = np.dtype("<u4")
-_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
+WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 _CAMEL = regex.compile(r"(?<=\p{Ll})(?=\p{Lu})")
 _QUALIFIED = regex.compile(r"[,،，(（]")
 _ARTICLE = "ال"
@@ -68,11 +68,11 @@ def acronyms(text: str) -> set[str]:
     text (str): The name.
     RETURNS (set[str]): Keys of acronyms.
     """
-    firsts = [word[0] for word in _WORD.findall(text) if word[0].isalpha()]
+    firsts = [word[0] for word in WORD.findall(text) if word[0].isalpha()]
     if not any(map(str.isupper, firsts)):
         return set()
     made = {_folded("".join(firsts)), _folded("".join(filter(str.isupper, firsts)))}
-    return {each for each in made if _SHORTEST_ACRONYM <= len(each) <= LONGEST_ACRONYM}
+    return {each for each in made if SHORTEST_ACRONYM <= len(each) <= LONGEST_ACRONYM}
 
 
 def head_key(text: str) -> str:
@@ -204,7 +204,7 @@ def _by_word(these: Mapping[int, Set[str]], others: Mapping[int, Set[str]]) -> d
 
 
 def _raw_words(text: str) -> list[str]:
-    return [part for word in _WORD.findall(text) for part in (_CAMEL.split(word) if not word.islower() else (word,))]
+    return [part for word in WORD.findall(text) for part in (_CAMEL.split(word) if not word.islower() else (word,))]
 
 
 @lru_cache(maxsize=1 << 16)
@@ -244,7 +244,7 @@ def _sharing(db: sqlite3.Connection, sizes: Mapping[str, int], weights: Mapping[
 
 def _runs(db: sqlite3.Connection, text: str, key: str, weights: Mapping[str, int]) -> Iterator[tuple[int, float]]:
     """Keys that are some words of the name, one after the other."""
-    edges = [match.span() for match in _WORD.finditer(text)][:MAX_WORDS]
+    edges = [match.span() for match in WORD.finditer(text)][:MAX_WORDS]
     runs = {}
     for first in range(len(edges)):
         for last in range(first, min(first + MAX_RUN, len(edges))):
@@ -269,7 +269,7 @@ def _heads(db: sqlite3.Connection, text: str, key: str) -> Iterator[tuple[int, f
 
 def _acronyms(db: sqlite3.Connection, text: str, key: str) -> Iterator[tuple[int, float]]:
     """Keys of names that a name in capitals may stand for."""
-    if _SHORTEST_ACRONYM <= len(key) <= LONGEST_ACRONYM and text.isupper():
+    if SHORTEST_ACRONYM <= len(key) <= LONGEST_ACRONYM and text.isupper():
         for _, packed in select(db, _OF_WORDS, [f".{_folded(key)}"]):
             yield from ((number, ACRONYM) for number in _unpacked(packed)[:PARTS].tolist())
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Errors
+from .alias_context import NameContext
 from .kb_builder import write_knowledge_file
-from .kb_candidates import Candidate, find_candidates
+from .kb_candidates import Candidate, candidates_in_text, find_candidates
 from .kb_check import check_all
 from .kb_entities import Entity, entity_from_bytes, is_storable, unpack
 from .kb_store import KnowledgeFile, KnowledgeState, read_state, write_state
@@ -137,19 +138,29 @@ class KnowledgeBase:
         """
         _check_k(k)
         with self._file.reading() as db:
-            return find_candidates(db, alias, k, lang, fuzzy)
+            return find_candidates(db, alias, k, lang, fuzzy)[:k]
 
     def candidates_batch(
-        self, aliases: Sequence[str], k: int = DEFAULT_K, *, lang: str | None = None, fuzzy: bool = True
+        self,
+        aliases: Sequence[str],
+        k: int = DEFAULT_K,
+        *,
+        lang: str | None = None,
+        fuzzy: bool = True,
+        text: str = "",
     ) -> list[list[Candidate]]:
         """Entities that names in a text can mean; what was asked for lately is remembered.
 
         aliases (Sequence[str]): The names.
         k (int), lang (Optional[str]), fuzzy (bool): As in `candidates`.
-        RETURNS (list[list[Candidate]]): For each name what `candidates` gives.
+        text (str): The text that they stand in, for what it says of them; it counts with `fuzzy` alone.
+        RETURNS (list[list[Candidate]]): For each name what `candidates` gives. With a text, names that it writes out
+            around a name, "Hillary Clinton" for "Clinton", or explains it by, come among those of just this name, and
+            parts are liker to it the more of their other words it has.
         RAISES (ValueError): S908 for a k that makes no sense.
         """
         _check_k(k)
+        context = NameContext(text) if text and fuzzy else None
         found = []
         with self._file.reading() as db:
             version = os.getpid(), *db.execute("PRAGMA data_version").fetchone()
@@ -161,7 +172,8 @@ class KnowledgeBase:
                 if asked not in self._remembered:
                     self._remembered[asked] = find_candidates(db, alias, k, lang, fuzzy)
                 self._remembered.move_to_end(asked)
-                found.append(list(self._remembered[asked]))
+                own = self._remembered[asked]
+                found.append((candidates_in_text(db, alias, own, context, k, lang) if context else own)[:k])
             while len(self._remembered) > _REMEMBERED:
                 self._remembered.popitem(last=False)
         return found

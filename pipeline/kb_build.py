@@ -16,6 +16,7 @@ from ..corpora.files import create_text
 from ..corpora.kb_recipes import recipe_entities, recipe_terms
 from ..errors import Errors
 from ..models.kb_entities import entity_to_bytes
+from ..models.kb_store import FORMAT
 from ..models.knowledge_base import Entity, KnowledgeBase, build_knowledge_base
 from ..replacing import replace_file
 from .files import write_errors
@@ -94,7 +95,8 @@ def kb_info(path: str | Path) -> dict[str, Any]:
     """What a knowledge base is.
 
     path (str | Path): The knowledge base.
-    RETURNS (dict): Counts of entities and of their names, languages, checksum, bytes on disk, what its maker said.
+    RETURNS (dict): Counts of entities and of their names, languages, checksum, version of the format, bytes on disk,
+        what its maker said.
     """
     with KnowledgeBase(path) as kb:
         return {
@@ -103,6 +105,7 @@ def kb_info(path: str | Path) -> dict[str, Any]:
             "aliases": kb.aliases,
             "languages": list(kb.languages),
             "checksum": kb.checksum,
+            "format": FORMAT,
             "bytes": kb.path.stat().st_size,
             **kb.meta,
         }

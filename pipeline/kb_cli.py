@@ -177,6 +177,7 @@ def _described(info: dict[str, Any]) -> str:
         "aliases": f"{info['aliases']:,}",
         "languages": f"{len(info['languages'])}: {' '.join(info['languages'])}",
         "checksum": info["checksum"],
+        "format": info["format"],
         "size": f"{info['bytes'] / 1e6:,.1f} MB",
     }
     shown |= {f"from {source}": licence for source, licence in info.get("terms", {}).items()}

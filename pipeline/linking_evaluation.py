@@ -87,7 +87,7 @@ def evaluate_linker(
 
     nlp (Language): A pipeline with an m3_linker.
     sets (Sequence[LinkingSet]): The sets.
-    ks (Iterable[int]): Numbers of candidates for `recall_at`, as the knowledge base ranks them.
+    ks (Iterable[int]): Numbers of candidates for `recall_at`, as the knowledge base ranks them for each text.
     limit (Optional[int]): Documents taken of each set; None for all.
     batch_size (int): Documents linked at once.
     RETURNS (dict): "sets": the scores of each with its name; "languages": those of all documents of a language, but of
@@ -178,7 +178,7 @@ def _annotated(record: Record) -> Record:
 
 def _judged(kb: KnowledgeBase, record: Record, told: list[dict[str, Any]], k: int) -> Iterator[Judged]:
     surfaces = [record["text"][span["start"] : span["end"]].strip() for span in record["spans"]]
-    ranked = kb.candidates_batch(surfaces, k)
+    ranked = kb.candidates_batch(surfaces, k, text=record["text"])
     golds = [[span["kb_id"], *span.get("alternatives", ())] for span in record["spans"]]
     known = kb.entities({id for gold in golds for id in gold if id is not None})
     for gold, answer, candidates in zip(golds, told, ranked):

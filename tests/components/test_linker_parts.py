@@ -16,6 +16,7 @@ from samarkand.components.linker_annotations import (
     nil_reason,
 )
 from samarkand.components.linker_examples import training_candidates
+from samarkand.components.linker_mentions import find_mentions
 from samarkand.components.linker_scorer import score_linker
 from samarkand.components.linker_table import TYPES, Mention, make_questions, type_agreement
 from samarkand.components.linker_texts import EntityTexts, entity_name, mention_language
@@ -153,3 +154,14 @@ def test_a_random_order_depends_on_the_text_alone():
     later = [replace(mention, document=len(docs) - 1 - mention.document) for mention in mentions]
     turned = make_questions(docs[::-1], later, order="random", **options).order
     assert turned.tolist() == first.tolist()
+
+
+def test_a_name_is_read_in_its_own_document(tmp_path):
+    texts = ["Paris Hilton sang, and Paris left.", "Paris is a town.", "Nobody."]
+    docs = list(map(NLP.make_doc, texts))
+    asked = [[(5, 6, "PER", None), (0, 2, "PER", None)], [(0, 1, "LOC", None)], []]
+    with make_kb(tmp_path) as kb:
+        mentions = find_mentions(docs, asked, kb, k=10, lang="xx")
+    assert [(each.document, each.start, each.end) for each in mentions] == [(0, 5, 6), (0, 0, 2), (1, 0, 1)]
+    found = [{c.id: c.match for c in each.candidates}["Q47899"] for each in mentions]
+    assert found == ["written", "exact", "exact"]

@@ -258,6 +258,7 @@ def test_a_wikidata_dump(tmp_path):
     ]
     path = write(tmp_path / "dump.json", *lines)
     fields = {"aliases": {"en": ("other",)}, "descriptions": {"ar": "مدينة"}, "weight": 2.0}
+    fields["facts"] = (("is a", "Q515"),)
     named = {"names": {"en": "name en", "ar": "name ar"}, **fields}
     assert read(path) == [(2, Entity("Q85", "LOC", **named)), (5, "S911"), (6, Entity("Q3", "LOC", **named))]
     assert [e.names for _, e in read(path, langs=["fr"]) if isinstance(e, Entity)] == [{"fr": "name fr"}] * 2

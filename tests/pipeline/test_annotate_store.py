@@ -26,7 +26,7 @@ from samarkand.pipeline.cli import app
 from samarkand.pipeline.run_options import RunOptions
 from samarkand.pipeline.sources import UsageError
 from samarkand.pipeline.store import Store, is_url, output_place
-from samarkand.pipeline.store_state import StoreState, open_state
+from samarkand.pipeline.store_state import OWNER, StoreState, open_state
 from test_annotate_crashes import KINDS, kill_at, outputs, run_in_child
 from typer.testing import CliRunner
 

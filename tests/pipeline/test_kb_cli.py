@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,9 @@ def test_build_says_what_is_in_it(lines, tmp_path):
     assert (summary["entities"], summary["rejected"]) == (3, 0)
     info = json.loads(run("info", tmp_path / "a.kb", "--json"))
     assert info["checksum"] == summary["checksum"]
+    with closing(sqlite3.connect(tmp_path / "a.kb")) as db:
+        assert (info["format"],) == db.execute("PRAGMA user_version").fetchone()
+    assert f"  format           {info['format']}" in shown.splitlines()
 
 
 def test_bad_lines_have_an_exit_status(lines, tmp_path):
