@@ -133,7 +133,8 @@ def test_every_point_of_a_run_can_be_the_last(tmp_path, out, inputs, nlp, monkey
             break
         total += 1
         annotate(inputs, URL, model=nlp, resume=True, **options)
-        assert outputs(out) == whole
+        # A run that was complete when it died may leave its claim, which another run could have made as well.
+        assert {name: content for name, content in outputs(out).items() if name != OWNER} == whole
     assert total >= 80
 
 
