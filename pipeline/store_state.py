@@ -188,7 +188,10 @@ class StoreState(RunState):
     def clear(self) -> None:
         # The run is over; what cannot be removed now is removed by the next one.
         with suppress(OSError):
-            if self._name is not None and self._store.read(OWNER) == self._name:
+            if self._name is None:
+                # A run that was over when it died; its claim may be that of another by now.
+                self._store.remove(name for name in self._sizes if name.startswith((SHARDS, LEDGERS, MERGED)))
+            elif self._store.read(OWNER) == self._name:
                 self._store.remove([self._name_of(self.plan)])
                 self._store.remove(self._store.sizes(FOLDER))
         super().clear()
