@@ -27,6 +27,8 @@ _KEPT = frozenset("#%&")
 _DROPPED = frozenset("®©ˈ" + "".join(map(chr, range(0x2B9, 0x2C0))))
 _INVISIBLE = regex.compile(r"[\p{Z}\p{Cc}\p{Cf}\p{Cs}\p{Default_Ignorable_Code_Point}]")
 _HAN = regex.compile(r"\p{Han}")
+# What case folding leaves of the Turkish capital I; marks below the letter come before its dot when they are ordered.
+_DOTTED = regex.compile(r"i((?:(?!\p{ccc=230})\p{Mn})*)\u0307")
 # And, then; by, for, like. One of each may come before a word, in this order, and the article after them.
 _CONJUNCTIONS = ("", "و", "ف")
 _PREPOSITIONS = ("", "ب", "ل", "ك")
@@ -118,8 +120,7 @@ _ACCENTS, _EDITS = _Accents(), _Edits()
 
 def _fold(text: str) -> str:
     folded = text.lower() if text.isascii() else normalize(text.translate(_ACCENTS), "full").casefold()
-    # The dot of a Turkish capital I is left behind.
-    edited = folded.replace("i\u0307", "i").translate(_EDITS)
+    edited = (_DOTTED.sub(r"i\1", folded) if "\u0307" in folded else folded).translate(_EDITS)
     if _GAP in edited:
         edited = _BETWEEN_DIGITS.sub(" ", edited).replace(_GAP, "")
     # Names such as "!!!" are nothing else.

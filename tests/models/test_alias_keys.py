@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from samarkand.models.alias_keys import alias_key, clitic_keys, has_han
 
@@ -39,6 +39,7 @@ def test_what_can_be_seen_has_a_key(text):
 
 
 @given(text=TEXT)
+@example("\u0130\u0327")
 @settings(max_examples=200, deadline=None)
 def test_case_and_outer_blanks_do_not_count(text):
     assert alias_key(f" \t{text}\u200b ") == alias_key(text)

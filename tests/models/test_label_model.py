@@ -104,8 +104,9 @@ def test_the_objective_never_falls_and_renaming_classes_renames_results(by_class
     assert all(after >= before - 1e-9 for before, after in zip(model.log_likelihoods, model.log_likelihoods[1:]))
     names = np.random.default_rng(seed).permutation(n_classes)
     renamed = np.where(votes == ABSTAIN, ABSTAIN, names[votes])
-    other = DawidSkene(by_class=by_class, tolerance=0, iterations=30).fit(renamed, n_classes)
-    np.testing.assert_allclose(other.predict_proba(renamed)[:, names], model.predict_proba(votes), atol=1e-7)
+    # Few steps: where votes are symmetric, each step away from the saddle doubles the rounding of the one before.
+    one, other = (DawidSkene(by_class=by_class, tolerance=0, iterations=5).fit(v, n_classes) for v in (votes, renamed))
+    np.testing.assert_allclose(other.predict_proba(renamed)[:, names], one.predict_proba(votes), atol=1e-7)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
