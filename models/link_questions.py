@@ -12,6 +12,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from ..errors import Errors
+from .shared_encoder import listeners
 
 # Distinct options whose texts and vectors are held at once.
 GROUP_OPTIONS = 2048
@@ -227,5 +228,5 @@ def check_own_encoder(encoder: TokenEncoder) -> None:
     encoder (Model): The encoder.
     RAISES (ValueError): S935 for a listener.
     """
-    if any(node.name.endswith("-listener") for node in encoder.walk()):
+    if listeners(encoder):
         raise ValueError(Errors.S935)
