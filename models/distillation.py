@@ -3,7 +3,7 @@
 A teacher that reads English teaches an assistant of many languages; the student takes over the assistant's embedding
 layer through a bottleneck, then its layers by running few of them several times, and at last learns from the teacher
 how sentences relate. Before the stages of the paper, the assistant's pieces learn without its layers, which costs a
-small part of the time.
+small part of the time; after them, the student may learn from people's scores of similarity.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from ..errors import Errors
 from .assistant import fit_head, load_encoder
 from .checkpoints import replace_folder
 from .masked_lm import build_masked_lm
+from .precision import takes_bf16
 from .process_group import Ranks
 from .recurrent_encoder import shrink
+from .scored_pairs import ScoredPairs
 from .sentence_losses import (
     AssistantVectors,
     EmbeddingLoss,
     PieceVectors,
     RelationLoss,
+    ScoredRelationLoss,
     TeacherTable,
     VectorLoss,
     final_piece_vectors,
@@ -59,8 +62,9 @@ class Distillation:
     settings (DistillationSettings): The recipe.
     ranks (Ranks): This process among its fellows.
     report (Optional[Report]): Takes lines of the log, in the first rank.
-    RAISES (ValueError): S862 for pairs that cannot be read, S732 for weights of unknown sources, S800 for a
-        teacher or a student that cannot be read, S871 for a student of another width than the teacher.
+    RAISES (ValueError): S862 for pairs that cannot be read, S875 where scores are missing, S732 for weights of unknown
+        sources, S800 for a teacher or a student that cannot be read, S871 for a student of another width than its
+        teacher.
     """
 
     def __init__(self, settings: DistillationSettings, ranks: Ranks, report: Report | None = None) -> None:
@@ -68,6 +72,7 @@ class Distillation:
         self.output = Path(settings.output)
         self.pairs = SentencePairs.load(Path(settings.pairs))
         self.pairs.check_sources(settings.weights)
+        self.scored = ScoredPairs.load(Path(settings.pairs)) if settings.stages.scores.steps else None
         self.teacher = load_sentence_model(settings.teacher, device=str(ranks.device))
         self.rows: list[Row] = []
 
@@ -82,6 +87,11 @@ class Distillation:
         student = self._earlier_student() if self.settings.begin else self._new_student()
         teacher, form = TeacherTable(self._table), self.settings.relation
         student = self._stage("relation", lambda: student, lambda model: RelationLoss(model, teacher, form))
+        student = self._stage(
+            "scores",
+            lambda: student,
+            lambda model: ScoredRelationLoss(model, RelationLoss(model, teacher, form), self.settings.scores_weight),
+        )
         if self.ranks.is_first:
             save_encoder(student, self.output / ENCODER)
         self.ranks.wait()
@@ -142,7 +152,12 @@ class Distillation:
         own = self.settings
         drawn = self.pairs.draw(count, exponent=own.exponent, seed=int(seed), weights=own.weights)
         chosen = self.pairs.train.select(drawn).select_columns(["english", "other"])
-        return chosen.add_column("label", self._english[1][drawn]), self._lengths[drawn]
+        labels = self._english[1][drawn]
+        if self.scored is not None and name == "scores":
+            first, second, scores = self.scored.draw(count, int(seed))
+            chosen = chosen.add_column("first", first).add_column("second", second)
+            return chosen.add_column("label", np.stack([labels, scores], axis=1).tolist()), self._lengths[drawn]
+        return chosen.add_column("label", labels), self._lengths[drawn]
 
     @cached_property
     def _english(self) -> tuple[list[str], np.ndarray]:
@@ -166,8 +181,8 @@ class Distillation:
         self.output.mkdir(parents=True, exist_ok=True)
         if not self.ranks.is_first:
             self.ranks.wait()
-        bf16 = self.settings.training.precision == "bf16"
-        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=bf16):
+        device = self.ranks.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=takes_bf16(self.settings.training.precision, device)):
             table = teacher_table(self.teacher, self._english[0], path, self._report_table)
         if self.ranks.is_first:
             self.ranks.wait()

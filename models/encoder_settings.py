@@ -8,6 +8,7 @@ from typing import Literal
 
 from .masked_lm import EncoderShape
 from .masking import MaskingSettings
+from .precision import Precision
 from .settings import require
 
 # Sections of the same file that belong to `samarkand prepare-text`.
@@ -107,7 +108,7 @@ class TrainingSettings:
 
     batch_size (int): Sequences of a step, over all ranks.
     micro_batch (int): Most sequences that a device takes at once; the rest of a step is accumulated.
-    precision (str): "bf16" for autocast, "fp32".
+    precision (str): "bf16" for autocast, "fp32", or "auto", see `takes_bf16`.
     compile (bool): Whether to compile the network with torch.
     seed (int): Seed of weights, masks and order.
     log_steps (int): Steps between lines of the log.
@@ -120,7 +121,7 @@ class TrainingSettings:
 
     batch_size: int = 32
     micro_batch: int = 32
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Precision = "auto"
     compile: bool = False
     seed: int = 0
     log_steps: int = 10

@@ -27,6 +27,7 @@ from .heap import return_free_memory
 from .masked_lm import MaskedLMLoss, build_masked_lm, flops_per_piece
 from .masking import MaskedBatch, WordMasker
 from .packed_corpus import TOKENIZER, PackedCorpus, SequenceReader, SequenceSampler
+from .precision import takes_bf16
 from .process_group import Ranks
 from .stop_signals import StopSignals
 from .vocabulary import word_flags
@@ -250,8 +251,9 @@ class EncoderTrainer:
         return self.masker.mask(self.reader.read(spans), generator)
 
     def _losses(self, batch: MaskedBatch) -> Tensor:
-        enabled = self.settings.training.precision == "bf16"
-        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=enabled):
+        device = self.ranks.device
+        enabled = takes_bf16(self.settings.training.precision, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
             return self.network(batch.inputs, batch.positions, batch.labels)
 
     def _log(self, row: Row, before: float) -> None:

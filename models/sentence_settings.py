@@ -8,10 +8,12 @@ from typing import Literal
 
 from .masked_lm import EncoderShape
 from .mirror_views import ViewSettings
+from .precision import Precision
 from .settings import require
 
 # Keys of the same file that belong to `samarkand prepare-pairs`.
-PREPARATION = ("corpora", "sources", "open_only", "most", "longest", "held_out", "english", "vocabulary", "seed")
+PREPARATION = ("corpora", "sources", "scored", "open_only", "most", "longest", "held_out", "english", "vocabulary")
+PREPARATION += ("seed",)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class SentenceTrainingSettings:
     """What all stages share.
 
     max_length (int): Pieces of a sentence that are read.
-    precision (str): "bf16" for autocast, "fp32".
+    precision (str): "bf16" for autocast, "fp32", or "auto", see `takes_bf16`.
     weight_decay (float): Decoupled weight decay of matrices.
     clip (float): Greatest norm of a gradient.
     seed (int): Seed of weights and order.
@@ -51,7 +53,7 @@ class SentenceTrainingSettings:
     """
 
     max_length: int = 128
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Precision = "auto"
     weight_decay: float = 0.01
     clip: float = 1.0
     seed: int = 0
@@ -179,6 +181,8 @@ class StageSettings:
     embedding (StepSettings): 2, the student's embedding layer learns from the assistant's.
     recurrence (StepSettings): 3, the student learns from the assistant.
     relation (StepSettings): 4, the student learns from the teacher, and how sentences of a batch relate.
+    scores (StepSettings): After the last, and not of the paper: the student learns from people's scores of similarity
+        too, while it goes on with what it learnt in the stage before.
     """
 
     pieces: StepSettings
@@ -186,6 +190,7 @@ class StageSettings:
     embedding: StepSettings
     recurrence: StepSettings
     relation: StepSettings
+    scores: StepSettings = field(default_factory=lambda: StepSettings(0))
 
 
 @dataclass(frozen=True)
@@ -200,7 +205,9 @@ class DistillationSettings:
     exponent (float): What one source has of one language, n pairs, is drawn in proportion to n ** exponent.
     weights (dict[str, float]): What the share of a source, by its name, is multiplied by.
     relation (str): "mse" or "softmax", see `RelationLoss`.
-    begin (str): A student to go on with, by name or folder: then the last stage alone runs. Empty for a new one.
+    scores_weight (float): What people's scores weigh beside the teacher, see `ScoredRelationLoss`.
+    begin (str): A student to go on with, by name or folder: then the stages `relation` and `scores` alone run. Empty
+        for a new one.
     """
 
     objective: Literal["distill"]
@@ -211,6 +218,7 @@ class DistillationSettings:
     exponent: float = 0.5
     weights: dict[str, float] = field(default_factory=dict)
     relation: Literal["mse", "softmax"] = "mse"
+    scores_weight: float = 0.1
     begin: str = ""
     assistant: AssistantSettings = field(default_factory=AssistantSettings)
     student: StudentSettings = field(default_factory=StudentSettings)
@@ -218,6 +226,7 @@ class DistillationSettings:
 
     def __post_init__(self) -> None:
         _check_shares(self)
+        require(self.scores_weight > 0, "scores_weight", self.scores_weight, "above 0")
 
 
 def _check_shares(settings: ContrastiveSettings | DistillationSettings) -> None:

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerContro
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..errors import Errors
+from .precision import takes_bf16
 from .process_group import Ranks
 from .sentence_settings import SentenceTrainingSettings, StepSettings
 
@@ -112,7 +113,7 @@ class Stage:
             weight_decay=settings.weight_decay,
             adam_epsilon=1e-6,
             max_grad_norm=settings.clip,
-            bf16=settings.precision == "bf16",
+            bf16=takes_bf16(settings.precision, self.ranks.device),
             use_cpu=self.ranks.device.type == "cpu",
             seed=settings.seed,
             logging_steps=settings.log_steps,
