@@ -31,7 +31,8 @@ from .training_pairs import TRAINING_SOURCES, TrainingPair, training_pairs
 
 # Keys of the same file that belong to `samarkand train-encoder`.
 TRAINING = ("objective", "output", "teacher", "stages", "exponent", "relation", "assistant", "student", "training")
-TRAINING += ("encoder", "steps", "temperature", "dims", "weights", "begin", "scores_weight")
+TRAINING += ("encoder", "steps", "temperature", "dims", "weights", "begin")
+TRAINING += ("scores_weight", "whitening")
 REPORT = "preparation.json"
 ENGLISH, ITSELF = "en", "english text"
 

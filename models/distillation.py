@@ -37,14 +37,15 @@ from .sentence_losses import (
     final_piece_vectors,
 )
 from .sentence_metrics import retrieval_accuracy
-from .sentence_model import load_sentence_model
+from .sentence_model import SentenceTransformerModel, load_sentence_model
 from .sentence_pairs import SentencePairs
 from .sentence_settings import DistillationSettings, StepSettings
 from .sentence_stage import Report, Row, Stage, pooled_model
 from .skip_beginning import begin_skip
 from .teacher_table import teacher_table
 from .vocabulary_transplant import transplant
-from .whitening_exports import without_normalize
+from .whitening import VectorStatistics
+from .whitening_exports import append_whitening, without_normalize
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 ENCODER, STATIC = "encoder", "static"
 # Sentences that the map from an assistant's vectors to its teacher's is fitted to at the beginning.
 HEAD_SENTENCES = 4096
+# Pairs that a map of the student's vectors is fitted to at the end.
+MAP_SENTENCES = 8192
 
 
 class Distillation:
@@ -93,9 +96,22 @@ class Distillation:
             lambda model: ScoredRelationLoss(model, RelationLoss(model, teacher, form), self.settings.scores_weight),
         )
         if self.ranks.is_first:
-            save_encoder(student, self.output / ENCODER)
+            save_encoder(self._whitened(student) if self.settings.whitening else student, self.output / ENCODER)
         self.ranks.wait()
         return {"stages": {row["stage"]: row["held_out"] for row in self.rows}, "steps": _steps(self.settings.stages)}
+
+    def _whitened(self, student: SentenceTransformer) -> SentenceTransformer:
+        """The student with a map on its own, fitted on sentences of both sides, drawn as a stage draws them.
+
+        The similarities that it learnt leave its vectors crowded in few directions, most of all those of sentences
+        that it knows little of, which then are close to everything.
+        """
+        own, statistics = self.settings, VectorStatistics()
+        drawn = self.pairs.draw(MAP_SENTENCES, exponent=own.exponent, seed=own.training.seed, weights=own.weights)
+        encoder = SentenceTransformerModel(student)
+        for side in ("english", "other"):
+            statistics.update(encoder.encode(self.pairs.train.select(drawn)[side][:]))
+        return append_whitening(student, statistics.whitening(exponent=own.whitening, fingerprint=encoder.fingerprint))
 
     def _new_student(self) -> SentenceTransformer:
         """What all stages but the last make."""

@@ -206,6 +206,8 @@ class DistillationSettings:
     weights (dict[str, float]): What the share of a source, by its name, is multiplied by.
     relation (str): "mse" or "softmax", see `RelationLoss`.
     scores_weight (float): What people's scores weigh beside the teacher, see `ScoredRelationLoss`.
+    whitening (float): Exponent of a map that is fitted on sentences of the pairs and becomes one with the student's
+        own at the end: 1 whitens, between 0 and 1 less so. 0 for none.
     begin (str): A student to go on with, by name or folder: then the stages `relation` and `scores` alone run. Empty
         for a new one.
     """
@@ -219,6 +221,7 @@ class DistillationSettings:
     weights: dict[str, float] = field(default_factory=dict)
     relation: Literal["mse", "softmax"] = "mse"
     scores_weight: float = 0.1
+    whitening: float = 0.0
     begin: str = ""
     assistant: AssistantSettings = field(default_factory=AssistantSettings)
     student: StudentSettings = field(default_factory=StudentSettings)
@@ -227,6 +230,7 @@ class DistillationSettings:
     def __post_init__(self) -> None:
         _check_shares(self)
         require(self.scores_weight > 0, "scores_weight", self.scores_weight, "above 0")
+        require(0 <= self.whitening <= 1, "whitening", self.whitening, "from 0 to 1")
 
 
 def _check_shares(settings: ContrastiveSettings | DistillationSettings) -> None:

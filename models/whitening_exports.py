@@ -52,7 +52,7 @@ def fitted_model(model: SentenceTransformer, whitening: Whitening) -> SentenceTr
 def append_whitening(model: SentenceTransformer, whitening: Whitening) -> SentenceTransformer:
     """A model that gives whitened vectors, of modules that any `sentence-transformers` has: `Dense` and `Normalize`.
 
-    They follow what `fitted_model` gives.
+    They follow what `fitted_model` gives; a linear map at its end becomes one with the map, which then costs nothing.
 
     model (SentenceTransformer): The model that the map was fitted for.
     whitening (Whitening): The map.
@@ -63,10 +63,27 @@ def append_whitening(model: SentenceTransformer, whitening: Whitening) -> Senten
     from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 
     model = fitted_model(model, whitening)
-    matrix, offset = (torch.from_numpy(array.copy()) for array in whitening.affine())
-    dense = Dense(*matrix.shape, activation_function=None, init_weight=matrix.T.contiguous(), init_bias=offset)
-    modules = [*model, dense.to(model.dtype), *([Normalize()] if whitening.normalize else [])]
-    return _with_modules(model, modules)
+    matrix, offset = (torch.from_numpy(array).to(model.device, torch.float64) for array in whitening.affine())
+    modules = list(model)
+    if _is_linear(modules[-1]):
+        before = modules.pop().linear
+        offset = offset if before.bias is None else before.bias.detach().double() @ matrix + offset
+        matrix = before.weight.detach().T.double() @ matrix
+    weight, bias = (array.to(model.dtype) for array in (matrix.T.contiguous(), offset))
+    dense = Dense(*matrix.shape, activation_function=None, init_weight=weight, init_bias=bias)
+    return _with_modules(model, [*modules, dense.to(model.device), *([Normalize()] if whitening.normalize else [])])
+
+
+def _is_linear(module: torch.nn.Module) -> bool:
+    """Whether a module maps the sentence vector by a matrix and a bias alone."""
+    from sentence_transformers.sentence_transformer.modules import Dense
+
+    return (
+        isinstance(module, Dense)
+        and isinstance(module.activation_function, torch.nn.Identity)
+        and module.module_input_name == module.module_output_name == "sentence_embedding"
+        and not module.use_residual
+    )
 
 
 def faiss_transform(whitening: Whitening) -> faiss.LinearTransform:

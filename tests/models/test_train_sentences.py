@@ -294,6 +294,22 @@ def test_a_student_learns_scores_and_keeps_its_relations(distilled, tmp_path, pa
     assert min(result["stages"]["scores"].values()) > 0.15
 
 
+def test_a_students_vectors_are_spread_at_the_end(distilled, tmp_path, pairs, teacher):
+    output, _, _ = distilled
+    english = [row[0] for row in sentences()]
+    changes = {"begin": str(output / "encoder"), "stages.relation": {"steps": 0}, "whitening": 0.5}
+    train_encoder(distillation(tmp_path, pairs, teacher, **changes))
+    before, after = (load_sentence_model(path / "encoder") for path in (output, tmp_path / "output"))
+    assert [type(module) for module in after.model] == [type(module) for module in before.model]
+    assert parameters(after) == parameters(before) + before.width  # the mean of the vectors
+    crowded, spread = (np.linalg.svd(model.encode(english), compute_uv=False) for model in (before, after))
+    assert spread[0] / spread.sum() < 0.8 * crowded[0] / crowded.sum()
+
+
+def parameters(model) -> int:
+    return sum(weights.numel() for weights in model.model.parameters())
+
+
 def test_S875_scores_have_to_be_there(tmp_path, pairs, teacher):
     with pytest.raises(ValueError, match=r"S875.*scored"):
         train_encoder(distillation(tmp_path, pairs, teacher, **{"stages.scores": {"steps": 5, **STEPS}}))

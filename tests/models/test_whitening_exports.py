@@ -8,12 +8,14 @@ from dataclasses import replace
 import faiss
 import numpy as np
 import pytest
+import torch
 from samarkand.models.sentence_model import SentenceTransformerModel, load_sentence_model
 from samarkand.models.whitening import VectorStatistics, Whitening
 from samarkand.models.whitening_exports import append_whitening, faiss_transform, whitened_index, without_normalize
 from sentence_checkpoints import WIDTH, make_encoder_folder
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize
+from torch import nn
 
 TEXTS = ["the cat sat", "a dog ran in the park.", "猫", "كلب", "the dog sat on a mat", "cat, dog", "a park", "the mat"]
 
@@ -43,6 +45,31 @@ def test_a_saved_model_needs_no_samarkand(encoder, tmp_path, normalize):
     vectors, expected = SentenceTransformer(str(tmp_path)).encode(TEXTS), whitening.transform(encoder.encode(TEXTS))
     np.testing.assert_allclose(vectors, expected, atol=1e-4 * np.abs(expected).max())
     assert len(encoder.model) == 2, "the model that was given stays as it is"
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_linear_map_before_it_becomes_one_with_it(encoder, bias):
+    torch.manual_seed(0)
+    model = SentenceTransformer(modules=[*encoder.model, Dense(WIDTH, 6, bias, nn.Identity()), Normalize()])
+    bare = SentenceTransformerModel(without_normalize(model))
+    whitening = fit(bare)
+    whitened = append_whitening(model, whitening)
+    assert " ".join(type(module).__name__ for module in list(whitened)[2:]) == "Dense Normalize"
+    assert tuple(whitened[2].linear.weight.shape) == (4, WIDTH)
+    expected = whitening.transform(bare.encode(TEXTS))
+    np.testing.assert_allclose(whitened.encode(TEXTS), expected, atol=1e-4)
+    assert len(model) == 4
+
+
+@pytest.mark.parametrize("settings", [{"activation_function": nn.Tanh()}, {"use_residual": True}])
+def test_a_map_that_is_not_linear_stays(encoder, settings):
+    torch.manual_seed(0)
+    model = SentenceTransformer(modules=[*encoder.model, Dense(WIDTH, 6, **{"activation_function": None} | settings)])
+    whitening = fit(SentenceTransformerModel(model))
+    whitened = append_whitening(model, whitening)
+    assert " ".join(type(module).__name__ for module in list(whitened)[2:]) == "Dense Dense Normalize"
+    expected = whitening.transform(SentenceTransformerModel(model).encode(TEXTS))
+    np.testing.assert_allclose(whitened.encode(TEXTS), expected, atol=1e-4)
 
 
 def test_settings_of_the_model_are_kept(folder, encoder):
