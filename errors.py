@@ -545,10 +545,6 @@ class Errors(metaclass=_Coded):
     S874 = (
         "The tokenizer of {encoder} has no mask, and the views of mirror hide a span by it. Name an encoder with one."
     )
-    S875 = (
-        "{path} holds no scored pairs. Name sets in scored and run samarkand prepare-pairs, or set stages.scores.steps "
-        "to 0."
-    )
     S900 = "No knowledge base at {path}: {reason}. Make one with build_knowledge_base."
     S901 = "The knowledge base {path} is of format {found}, and this samarkand knows {known}. Update it, or build anew."
     S902 = "The knowledge base {path} is damaged: {reason}. Build it again."

@@ -92,8 +92,9 @@ def measure(
 
 
 def train(folder: Path, words: list[str], steps: dict[str, int]) -> None:
-    """Run the recipe with other numbers of steps."""
+    """Run the recipe with other numbers of steps, and without the map at its end."""
     counts = [word for stage, count in steps.items() for word in (f"--stages.{stage}.steps", str(count))]
+    counts += ["--whitening", "0"]
     train_encoder(CONFIG, ["--output", str(folder), *words, *counts], resume=True)
 
 

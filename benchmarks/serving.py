@@ -53,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     texts = [text for name in ((SAMPLES,) if options.quick else CORPORA) for text in split_texts(name)]
     with served(options, {}) as (port, train):
         rows = measure(port, texts, train, options)
+    write_rows("serving", rows, options.results)
     with served(options, LIMITS) as (port, train):
         rows += overload(port, texts, train, options)
     write_rows("serving", rows, options.results)

@@ -19,20 +19,16 @@ from typing import Any
 
 from ..errors import Errors, first_line
 from ..models.checkpoints import replace_folder
-from ..models.scored_pairs import SCORED
 from ..models.sentence_pairs import HELD_OUT, PAIRS, TOKENIZER
 from ..models.settings import load_settings, require
 from ..models.vocabulary import train_vocabulary, wrap_tokenizer
-from .scored_items import ScoredItem, scored_items
-from .sentence_sets import sts_names
 from .sentence_splitting import make_splitter
 from .text_sources import TextSource, find_groups, read_texts
 from .training_pairs import TRAINING_SOURCES, TrainingPair, training_pairs
 
 # Keys of the same file that belong to `samarkand train-encoder`.
 TRAINING = ("objective", "output", "teacher", "stages", "exponent", "relation", "assistant", "student", "training")
-TRAINING += ("encoder", "steps", "temperature", "dims", "weights", "begin")
-TRAINING += ("scores_weight", "whitening")
+TRAINING += ("encoder", "steps", "temperature", "dims", "weights", "whitening", "begin")
 REPORT = "preparation.json"
 ENGLISH, ITSELF = "en", "english text"
 
@@ -70,7 +66,6 @@ class PairSettings:
     pairs (str): Folder to write.
     corpora (str): Folder of the parallel corpora; environment variables are filled in.
     sources (list[str]): Names of parallel corpora; empty for all whose terms allow it.
-    scored (list[str]): Names of sets whose train splits have scores of similarity, see `sts_sets`.
     open_only (bool): Leave out corpora for research alone.
     most (int): Most pairs of a corpus and language, spread evenly.
     longest (int): Most characters of a side.
@@ -83,7 +78,6 @@ class PairSettings:
     pairs: str
     corpora: str = "$SAMARKAND_DATA"
     sources: list[str] = field(default_factory=list)
-    scored: list[str] = field(default_factory=list)
     open_only: bool = True
     most: int = 300000
     longest: int = 250
@@ -95,8 +89,6 @@ class PairSettings:
     def __post_init__(self) -> None:
         unknown = [name for name in self.sources if name not in TRAINING_SOURCES]
         require(not unknown, "sources", unknown, "some of " + ", ".join(TRAINING_SOURCES))
-        unknown = [name for name in self.scored if name not in sts_names()]
-        require(not unknown, "scored", unknown, "some of " + ", ".join(sts_names()))
         for name in ("most", "longest", "held_out"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
 
@@ -121,8 +113,6 @@ def prepare_pairs(config: Path, overrides: Sequence[str] = (), *, force: bool = 
         dropped = sum(counts.values(), Counter())
         reasons = ", ".join(f"{count:,} dropped as {reason!r}" for reason, count in dropped.items())
         raise ValueError(Errors.S867.format(reasons=reasons or "the corpora are empty"))
-    folder = os.path.expandvars(settings.corpora)
-    scored = list(scored_items(folder, settings.scored, open_only=settings.open_only)) if settings.scored else []
     train, held_out = _split(pairs, settings)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -130,10 +120,8 @@ def prepare_pairs(config: Path, overrides: Sequence[str] = (), *, force: bool = 
     try:
         _write(train, partial / PAIRS)
         _write(held_out, partial / HELD_OUT)
-        if scored:
-            _write(scored, partial / SCORED, ScoredItem)
         size = _save_tokenizer(train, settings.vocabulary, partial / TOKENIZER)
-        report = {"vocabulary": size, "pairs": len(train), "held_out": len(held_out), "scored": len(scored)}
+        report = {"vocabulary": size, "pairs": len(train), "held_out": len(held_out)}
         report |= {"languages": dict(Counter(pair.lang for pair in train).most_common())}
         report |= {"sources": {name: dict(count) for name, count in counts.items()}, "settings": asdict(settings)}
         (partial / REPORT).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -147,8 +135,7 @@ def describe(report: dict[str, Any]) -> str:
     """RETURNS (str): What was prepared, in words, a line a corpus."""
     languages = ", ".join(f"{lang} {count:,}" for lang, count in report["languages"].items())
     lines = [
-        f"{report['pairs']:,} pairs, {report['held_out']:,} held out, {report['scored']:,} scored, "
-        f"vocabulary of {report['vocabulary']:,} pieces"
+        f"{report['pairs']:,} pairs, {report['held_out']:,} held out, vocabulary of {report['vocabulary']:,} pieces"
     ]
     lines.append(f"by language: {languages}")
     lines += [", ".join([name, *(f"{k} {n:,}" for k, n in c.items())]) for name, c in report["sources"].items()]
@@ -226,13 +213,12 @@ def _split(pairs: list[TrainingPair], settings: PairSettings) -> tuple[list[Trai
     return [pair for pair in pairs if hidden.isdisjoint((pair.english, pair.other))], held_out
 
 
-def _write(pairs: list[TrainingPair] | list[ScoredItem], path: Path, kind: type = TrainingPair) -> None:
+def _write(pairs: list[TrainingPair], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = list(zip(*pairs)) or [()] * len(kind._fields)
-    types = [pa.float64() if name == "score" else pa.string() for name in kind._fields]
-    table = pa.table({name: pa.array(column, t) for name, column, t in zip(kind._fields, columns, types)})
+    columns = list(zip(*pairs)) or [()] * len(TrainingPair._fields)
+    table = pa.table({name: pa.array(column, pa.string()) for name, column in zip(TrainingPair._fields, columns)})
     pq.write_table(table, path, compression="zstd")
 
 

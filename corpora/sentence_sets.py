@@ -78,7 +78,7 @@ STS_FILES: tuple[StsFile, ...] = (
     StsFile("sts/sts12-16.en.test.tsv.xz", "test", _YEARS, _SEMEVAL),
     StsFile("sts/sts12.en.train.tsv.gz", "train", _YEARS, _SEMEVAL),
     *(_plain(f"sick.en.{split}.tsv.gz", "sick", "en", split, "CC BY-NC-SA 3.0") for split in SPLITS),
-    *(StsFile(f"sts/stsb-multi.{split}.tsv.xz", split, _STSB, _STSB_LICENCE, open=True) for split in SPLITS),
+    *(StsFile(f"sts/stsb-multi.{split}.tsv.xz", split, _STSB, _STSB_LICENCE) for split in SPLITS),
     *(
         _plain(f"sts17.track{track}.test.tsv", f"sts17/track{track}", langs, "test", "CC BY-SA 4.0", open=True)
         for track, langs in _TRACKS.items()

@@ -3,7 +3,7 @@
 A teacher that reads English teaches an assistant of many languages; the student takes over the assistant's embedding
 layer through a bottleneck, then its layers by running few of them several times, and at last learns from the teacher
 how sentences relate. Before the stages of the paper, the assistant's pieces learn without its layers, which costs a
-small part of the time; after them, the student may learn from people's scores of similarity.
+small part of the time.
 """
 
 from __future__ import annotations
@@ -25,13 +25,11 @@ from .masked_lm import build_masked_lm
 from .precision import takes_bf16
 from .process_group import Ranks
 from .recurrent_encoder import shrink
-from .scored_pairs import ScoredPairs
 from .sentence_losses import (
     AssistantVectors,
     EmbeddingLoss,
     PieceVectors,
     RelationLoss,
-    ScoredRelationLoss,
     TeacherTable,
     VectorLoss,
     final_piece_vectors,
@@ -65,9 +63,8 @@ class Distillation:
     settings (DistillationSettings): The recipe.
     ranks (Ranks): This process among its fellows.
     report (Optional[Report]): Takes lines of the log, in the first rank.
-    RAISES (ValueError): S862 for pairs that cannot be read, S875 where scores are missing, S732 for weights of unknown
-        sources, S800 for a teacher or a student that cannot be read, S871 for a student of another width than its
-        teacher.
+    RAISES (ValueError): S862 for pairs that cannot be read, S732 for weights of unknown sources, S800 for a
+        teacher or a student that cannot be read, S871 for a student of another width than the teacher.
     """
 
     def __init__(self, settings: DistillationSettings, ranks: Ranks, report: Report | None = None) -> None:
@@ -75,7 +72,6 @@ class Distillation:
         self.output = Path(settings.output)
         self.pairs = SentencePairs.load(Path(settings.pairs))
         self.pairs.check_sources(settings.weights)
-        self.scored = ScoredPairs.load(Path(settings.pairs)) if settings.stages.scores.steps else None
         self.teacher = load_sentence_model(settings.teacher, device=str(ranks.device))
         self.rows: list[Row] = []
 
@@ -88,17 +84,15 @@ class Distillation:
         """
         torch.manual_seed(self.settings.training.seed)
         student = self._earlier_student() if self.settings.begin else self._new_student()
-        teacher, form = TeacherTable(self._table), self.settings.relation
-        student = self._stage("relation", lambda: student, lambda model: RelationLoss(model, teacher, form))
-        student = self._stage(
-            "scores",
-            lambda: student,
-            lambda model: ScoredRelationLoss(model, RelationLoss(model, teacher, form), self.settings.scores_weight),
-        )
+        # A table takes long, and no stage may need one.
+        student = self._stage("relation", lambda: student, self._relation_loss)
         if self.ranks.is_first:
             save_encoder(self._whitened(student) if self.settings.whitening else student, self.output / ENCODER)
         self.ranks.wait()
         return {"stages": {row["stage"]: row["held_out"] for row in self.rows}, "steps": _steps(self.settings.stages)}
+
+    def _relation_loss(self, model: SentenceTransformer) -> RelationLoss:
+        return RelationLoss(model, TeacherTable(self._table), self.settings.relation)
 
     def _whitened(self, student: SentenceTransformer) -> SentenceTransformer:
         """The student with a map on its own, fitted on sentences of both sides, drawn as a stage draws them.
@@ -111,7 +105,9 @@ class Distillation:
         encoder = SentenceTransformerModel(student)
         for side in ("english", "other"):
             statistics.update(encoder.encode(self.pairs.train.select(drawn)[side][:]))
-        return append_whitening(student, statistics.whitening(exponent=own.whitening, fingerprint=encoder.fingerprint))
+        # A narrow table leaves directions without any variance: shrinkage keeps them from being noise scaled up.
+        spread = statistics.whitening(shrinkage="oas", exponent=own.whitening, fingerprint=encoder.fingerprint)
+        return append_whitening(student, spread)
 
     def _new_student(self) -> SentenceTransformer:
         """What all stages but the last make."""
@@ -168,12 +164,7 @@ class Distillation:
         own = self.settings
         drawn = self.pairs.draw(count, exponent=own.exponent, seed=int(seed), weights=own.weights)
         chosen = self.pairs.train.select(drawn).select_columns(["english", "other"])
-        labels = self._english[1][drawn]
-        if self.scored is not None and name == "scores":
-            first, second, scores = self.scored.draw(count, int(seed))
-            chosen = chosen.add_column("first", first).add_column("second", second)
-            return chosen.add_column("label", np.stack([labels, scores], axis=1).tolist()), self._lengths[drawn]
-        return chosen.add_column("label", labels), self._lengths[drawn]
+        return chosen.add_column("label", self._english[1][drawn]), self._lengths[drawn]
 
     @cached_property
     def _english(self) -> tuple[list[str], np.ndarray]:

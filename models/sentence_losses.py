@@ -179,37 +179,6 @@ class RelationLoss(nn.Module):
         return F.kl_div(rows, targets, reduction="batchmean", log_target=True) + vectors
 
 
-class ScoredRelationLoss(nn.Module):
-    """What the teacher says of pairs, and what people say of others: `RelationLoss` plus CoSENT times a weight.
-
-    CoSENT: log(1 + sum of exp(20 (cos of a pair - cos of another)) over the pairs with a lower score than the other).
-
-    model (Module): The student.
-    relation (RelationLoss): The loss of English sentences and of their translations.
-    weight (float): Weight of CoSENT.
-    """
-
-    def __init__(self, model: nn.Module, relation: RelationLoss, weight: float) -> None:
-        from sentence_transformers.sentence_transformer.losses import CoSENTLoss
-
-        super().__init__()
-        self.relation = relation
-        self.scores = CoSENTLoss(model, scale=SOFTMAX_SCALE)
-        self.weight = weight
-
-    def forward(self, features: Iterable[Features], labels: Tensor) -> Tensor:
-        """The loss of a batch.
-
-        features (Iterable[Features]): Of the English sentences, of their translations, and of both sides of as many
-            scored pairs.
-        labels (Tensor): Rows of the teacher's table, and scores of which the order counts, int64, shape (B, 2).
-        RETURNS (Tensor): Scalar.
-        """
-        english, other, first, second = features
-        known = self.relation([english, other], labels[:, 0])
-        return known + self.weight * self.scores([first, second], labels[:, 1])
-
-
 class TeacherTable(nn.Module):
     """The teacher's vectors, computed beforehand.
 

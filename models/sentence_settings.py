@@ -12,8 +12,7 @@ from .precision import Precision
 from .settings import require
 
 # Keys of the same file that belong to `samarkand prepare-pairs`.
-PREPARATION = ("corpora", "sources", "scored", "open_only", "most", "longest", "held_out", "english", "vocabulary")
-PREPARATION += ("seed",)
+PREPARATION = ("corpora", "sources", "open_only", "most", "longest", "held_out", "english", "vocabulary", "seed")
 
 
 @dataclass(frozen=True)
@@ -181,8 +180,6 @@ class StageSettings:
     embedding (StepSettings): 2, the student's embedding layer learns from the assistant's.
     recurrence (StepSettings): 3, the student learns from the assistant.
     relation (StepSettings): 4, the student learns from the teacher, and how sentences of a batch relate.
-    scores (StepSettings): After the last, and not of the paper: the student learns from people's scores of similarity
-        too, while it goes on with what it learnt in the stage before.
     """
 
     pieces: StepSettings
@@ -190,7 +187,6 @@ class StageSettings:
     embedding: StepSettings
     recurrence: StepSettings
     relation: StepSettings
-    scores: StepSettings = field(default_factory=lambda: StepSettings(0))
 
 
 @dataclass(frozen=True)
@@ -205,11 +201,9 @@ class DistillationSettings:
     exponent (float): What one source has of one language, n pairs, is drawn in proportion to n ** exponent.
     weights (dict[str, float]): What the share of a source, by its name, is multiplied by.
     relation (str): "mse" or "softmax", see `RelationLoss`.
-    scores_weight (float): What people's scores weigh beside the teacher, see `ScoredRelationLoss`.
     whitening (float): Exponent of a map that is fitted on sentences of the pairs and becomes one with the student's
         own at the end: 1 whitens, between 0 and 1 less so. 0 for none.
-    begin (str): A student to go on with, by name or folder: then the stages `relation` and `scores` alone run. Empty
-        for a new one.
+    begin (str): A student to go on with, by name or folder: then the last stage alone runs. Empty for a new one.
     """
 
     objective: Literal["distill"]
@@ -220,7 +214,6 @@ class DistillationSettings:
     exponent: float = 0.5
     weights: dict[str, float] = field(default_factory=dict)
     relation: Literal["mse", "softmax"] = "mse"
-    scores_weight: float = 0.1
     whitening: float = 0.0
     begin: str = ""
     assistant: AssistantSettings = field(default_factory=AssistantSettings)
@@ -229,7 +222,6 @@ class DistillationSettings:
 
     def __post_init__(self) -> None:
         _check_shares(self)
-        require(self.scores_weight > 0, "scores_weight", self.scores_weight, "above 0")
         require(0 <= self.whitening <= 1, "whitening", self.whitening, "from 0 to 1")
 
 

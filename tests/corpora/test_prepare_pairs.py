@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from samarkand.corpora.prepare_pairs import TRAINING, PairSettings, describe, prepare_pairs
-from samarkand.models.scored_pairs import ScoredPairs
 from samarkand.models.sentence_pairs import SentencePairs
 from samarkand.models.sentence_settings import OBJECTIVES, PREPARATION
 
@@ -89,39 +88,7 @@ def test_a_tokenizer_can_be_given(corpora):
         prepare_pairs(config(corpora, **{"vocabulary.folder": str(corpora / "none")}), force=True)
 
 
-def test_scored_pairs_are_joined_over_languages(corpora):
-    scored = [(5.0, "A cat sits.", "One cat is sitting."), (1.0, "A cat sits.", "The sky is blue.")]
-    rows = [
-        (str(score), f"{tag}{one}", f"{tag}{other}", lang)
-        for lang, tag in (("en", ""), ("zh", "猫"))
-        for score, one, other in scored
-    ]
-    write(corpora / "corpora/sts/stsb-multi.train.tsv.xz", rows)
-    report = prepare_pairs(config(corpora, scored=["stsb-multi"]))
-    assert report["scored"] == 4
-    assert ScoredPairs.load(corpora / "pairs").table.to_list() == [
-        {
-            "item": f"stsb-multi/en:{i}",
-            "lang": lang,
-            "first": f"{tag}{one}",
-            "second": f"{tag}{other}",
-            "score": score / 5,
-        }
-        for lang, tag in (("en", ""), ("zh", "猫"))
-        for i, (score, one, other) in enumerate(scored)
-    ]
-
-
-def test_sets_of_other_scores_are_no_translations(corpora):
-    rows = [("5.0", "a b", "c d", "en"), ("4.0", "猫", "狗", "zh")]
-    write(corpora / "corpora/sts/stsb-multi.train.tsv.xz", rows)
-    prepare_pairs(config(corpora, scored=["stsb-multi/en", "stsb-multi/zh"]))
-    assert ScoredPairs.load(corpora / "pairs").table["item"][:] == ["stsb-multi/en:0", "stsb-multi/zh:0"]
-
-
 def test_refusals(corpora):
-    with pytest.raises(ValueError, match=r"S732.*scored.*sts99"):
-        prepare_pairs(config(corpora, scored=["sts99"]))
     with pytest.raises(ValueError, match="S867"):
         prepare_pairs(config(corpora, longest=3))
     with pytest.raises(ValueError, match="S732"):

@@ -12,7 +12,6 @@ from samarkand.models.sentence_losses import (
     EmbeddingLoss,
     MirrorLoss,
     RelationLoss,
-    ScoredRelationLoss,
     TeacherTable,
     VectorLoss,
     info_nce,
@@ -142,20 +141,3 @@ def test_padding_has_no_part_in_the_embedding_loss(tmp_path):
     together = loss([student.tokenize(ENGLISH)]).item()
     alone = np.mean([loss([student.tokenize([text])]).item() for text in ENGLISH])
     assert together == pytest.approx(alone, rel=1e-5)
-
-
-def test_scores_are_learnt_beside_the_relation():
-    parts = [numbers(5, 4, seed=i) for i in range(4)]
-    table, model = TeacherTable(numbers(9, 4, seed=7)), Fixed()
-    rows, scores = [3, 0, 8, 1, 3], [500, 0, 1000, 500, 250]
-    relation = RelationLoss(model, table, "softmax")
-    found = ScoredRelationLoss(model, relation, 0.3)(columns(*parts), torch.tensor([rows, scores]).T)
-    cosines = [float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in zip(parts[2], parts[3])]
-    wrong = [
-        math.exp(20 * (cosines[low] - cosines[high]))
-        for low in range(5)
-        for high in range(5)
-        if scores[low] < scores[high]
-    ]
-    expected = relation(columns(*parts[:2]), torch.tensor(rows)).item() + 0.3 * math.log(1 + sum(wrong))
-    assert found.item() == pytest.approx(expected, rel=1e-4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -18,9 +17,8 @@ from samarkand.models.distillation import Distillation
 from samarkand.models.masked_lm import EncoderShape, build_masked_lm
 from samarkand.models.process_group import Ranks
 from samarkand.models.recurrent_modernbert import RecurrentModernBert
-from samarkand.models.scored_pairs import COLUMNS, SCORED
 from samarkand.models.sentence_losses import PieceVectors
-from samarkand.models.sentence_metrics import cosine_spearman, unit_vectors
+from samarkand.models.sentence_metrics import unit_vectors
 from samarkand.models.sentence_model import load_sentence_model
 from samarkand.models.sentence_pairs import HELD_OUT, PAIRS, TOKENIZER, SentencePairs, draw_pairs
 from samarkand.models.sentence_settings import SentenceTrainingSettings, StepSettings
@@ -267,33 +265,6 @@ def test_a_student_goes_on(distilled, tmp_path, pairs, teacher):
     assert (longer.encode(english) * wanted).sum() > (earlier.encode(english) * wanted).sum()
 
 
-def test_a_student_learns_scores_and_keeps_its_relations(distilled, tmp_path, pairs, teacher):
-    """Sentences of one animal are alike to people, whatever the teacher says."""
-    output, _, _ = distilled
-    own, half = tmp_path / "pairs", len(sentences()) // 2
-    shutil.copytree(pairs, own)
-    texts = sentences()[::3]
-    items = [(a, b, float(a[0].split()[1] == b[0].split()[1])) for a in texts for b in texts[:half:4]]
-    rows = [
-        (str(item), lang, a[i], b[i], score)
-        for item, (a, b, score) in enumerate(items)
-        for i, lang in enumerate(("en", "ar", "zh"))
-    ]
-    Dataset.from_dict(dict(zip(COLUMNS, map(list, zip(*rows))))).to_parquet(str(own / SCORED))
-    steps = {"steps": 60, **STEPS}
-    changes = {"begin": str(output / "encoder"), "stages.relation": {"steps": 0}, "stages.scores": steps}
-    result = train_encoder(distillation(tmp_path, own, teacher, scores_weight=1.0, **changes))
-    assert set(result["stages"]) == {"scores"}
-    before, after = (load_sentence_model(path / "encoder") for path in (output, tmp_path / "output"))
-
-    def agreement(model) -> float:
-        sides = [model.encode([item[side][0] for item in items]) for side in (0, 1)]
-        return cosine_spearman(*sides, [item[2] for item in items])
-
-    assert agreement(after) > agreement(before) + 0.1
-    assert min(result["stages"]["scores"].values()) > 0.15
-
-
 def test_a_students_vectors_are_spread_at_the_end(distilled, tmp_path, pairs, teacher):
     output, _, _ = distilled
     english = [row[0] for row in sentences()]
@@ -308,11 +279,6 @@ def test_a_students_vectors_are_spread_at_the_end(distilled, tmp_path, pairs, te
 
 def parameters(model) -> int:
     return sum(weights.numel() for weights in model.model.parameters())
-
-
-def test_S875_scores_have_to_be_there(tmp_path, pairs, teacher):
-    with pytest.raises(ValueError, match=r"S875.*scored"):
-        train_encoder(distillation(tmp_path, pairs, teacher, **{"stages.scores": {"steps": 5, **STEPS}}))
 
 
 def test_S871_a_student_of_another_width_is_told(tmp_path, pairs, teacher):
