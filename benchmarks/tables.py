@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 Row = dict[str, Any]
@@ -194,6 +195,7 @@ ENCODER_SETS |= {
     f"Tatoeba, {len(TATOEBA_OTHERS)} more": {f"tatoeba-laser/{lang}" for lang in TATOEBA_OTHERS}.__contains__,
     "NTREX-128": lambda name: name.startswith("ntrex128/"),
     "SIB-200": lambda name: name.startswith("sib200/"),
+    "built-in samples": lambda name: name.startswith("samples/"),
 }
 
 
@@ -202,14 +204,13 @@ def _encoders(rows: list[Row]) -> list[Row]:
     found = [row for row in rows if row["metric"] in ("Spearman", "accuracy")]
     names = {row["dataset"] for row in found}
     means = []
-    for title, holds in ENCODER_SETS.items():
+    for system, (title, holds) in product(sorted({row["system"] for row in found}), ENCODER_SETS.items()):
         wanted = {name for name in names if holds(name)}
-        for system in sorted({row["system"] for row in found}):
-            some = [row for row in found if row["system"] == system and row["dataset"] in wanted]
-            # A mean of fewer sets would be one of others.
-            if wanted and {row["dataset"] for row in some} == wanted:
-                value = statistics.fmean(row["value"] for row in some)
-                means.append({**some[0], "dataset": title, "value": value, "note": ""})
+        some = [row for row in found if row["system"] == system and row["dataset"] in wanted]
+        # A mean of fewer sets would be one of others.
+        if wanted and {row["dataset"] for row in some} == wanted:
+            value = statistics.fmean(row["value"] for row in some)
+            means.append({**some[0], "dataset": title, "value": value, "note": ""})
     return means
 
 

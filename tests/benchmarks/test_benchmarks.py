@@ -341,6 +341,15 @@ def test_tables_of_measured_rows(results, name):
     assert "Measured by `python benchmarks/" in table
 
 
+def test_an_encoder_without_all_sets_of_a_line_has_no_mean(tmp_path):
+    row = _script("results_file").row
+    rows = [row("a", f"ntrex128/en-{lang}", "accuracy", value) for lang, value in (("ar", 50.0), ("zh", 60.0))]
+    rows += [row("b", "ntrex128/en-zh", "accuracy", 70.0), row("b", "stsb-multi/zh", "Spearman", 65.0)]
+    _script("results_file").write_rows("sentence_encoders", rows, tmp_path)
+    lines = _script("make_tables").make_table("sentence-encoders", tmp_path).splitlines()
+    assert lines[2:4] == ["| NTREX-128: accuracy, % | 55.0 |  |", "| STS, Chinese: Spearman, % |  | 65.0 |"]
+
+
 def _ner_row(system: str, dataset: str, value: float, **more: object) -> dict:
     return _script("results_file").row(system, dataset, "ents_f", value, **{"train": "train split", **more})
 
