@@ -63,7 +63,7 @@ def append_whitening(model: SentenceTransformer, whitening: Whitening) -> Senten
     from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 
     model = fitted_model(model, whitening)
-    matrix, offset = (torch.from_numpy(array).to(model.device, torch.float64) for array in whitening.affine())
+    matrix, offset = (torch.tensor(a, dtype=torch.float64, device=model.device) for a in whitening.affine())
     modules = list(model)
     if _is_linear(modules[-1]):
         before = modules.pop().linear
