@@ -368,7 +368,7 @@ TABLES = {
     "sentence-encoders": Table(
         "sentence_encoders",
         "Similarity (Spearman x 100) and translations found (accuracy, both ways); means where a line has many sets: "
-        "in English SemEval 2012 to 2016, STS-B and SICK, five more are German, French, Spanish, Russian, Japanese.",
+        "in English SemEval 2012 to 2016, STS-B and SICK.",
         _encoders,
         _dataset_metric,
         _system,
