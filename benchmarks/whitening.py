@@ -27,12 +27,12 @@ from samarkand.models.sentence_metrics import cosine_spearman
 from samarkand.models.sentence_model import SentenceModel, SentenceTransformerModel, load_sentence_model
 from samarkand.models.whitening import VectorStatistics, Whitening
 from samarkand.models.whitening_exports import whitened_index, without_normalize
+from tables import ENGLISH_STS
 from whitening_fits import measure_fits, random_vectors
 
 COMMAND = "python benchmarks/whitening.py"
 PARTS = ("fit", "sts", "search")
 TEACHER, PLAIN = "all-MiniLM-L6-v2", "subword_base"
-SETS = ("sts12", "sts13", "sts14", "sts15", "sts16", "stsb-multi/en", "sick")
 INDUCTIVE = ("stsb-multi/en", "sick")
 
 
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="timed fits of each system")
     parser.add_argument("--dim", type=int, nargs="+", default=[64, 128, 192, 256], help="widths beside the full one")
     parser.add_argument("--exponent", type=float, nargs="+", default=[1.0, 0.5, 0.0])
-    parser.add_argument("--sets", nargs="+", default=list(SETS), help="names of STS sets or families")
+    parser.add_argument("--sets", nargs="+", default=list(ENGLISH_STS), help="names of STS sets or families")
     parser.add_argument("--encoder", nargs="+", default=[TEACHER], help="NAME=FOLDER[:pooling]")
     options = parser.parse_args(arguments)
     if options.quick:

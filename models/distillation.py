@@ -103,8 +103,9 @@ class Distillation:
         own, statistics = self.settings, VectorStatistics()
         drawn = self.pairs.draw(MAP_SENTENCES, exponent=own.exponent, seed=own.training.seed, weights=own.weights)
         encoder = SentenceTransformerModel(student)
+        chosen = self.pairs.train.select(drawn)
         for side in ("english", "other"):
-            statistics.update(encoder.encode(self.pairs.train.select(drawn)[side][:]))
+            statistics.update(encoder.encode(chosen[side][:]))
         # A narrow table leaves directions without any variance: shrinkage keeps them from being noise scaled up.
         spread = statistics.whitening(shrinkage="oas", exponent=own.whitening, fingerprint=encoder.fingerprint)
         return append_whitening(student, spread)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from .masked_lm import EncoderShape
 from .masking import MaskingSettings
-from .precision import Precision
+from .precision import TrainingPrecision
 from .settings import require
 
 # Sections of the same file that belong to `samarkand prepare-text`.
@@ -121,7 +121,7 @@ class TrainingSettings:
 
     batch_size: int = 32
     micro_batch: int = 32
-    precision: Precision = "auto"
+    precision: TrainingPrecision = "auto"
     compile: bool = False
     seed: int = 0
     log_steps: int = 10

@@ -6,10 +6,10 @@ from typing import Literal
 
 import torch
 
-Precision = Literal["auto", "bf16", "fp32"]
+TrainingPrecision = Literal["auto", "bf16", "fp32"]
 
 
-def takes_bf16(precision: Precision, device: torch.device) -> bool:
+def takes_bf16(precision: TrainingPrecision, device: torch.device) -> bool:
     """Whether to train under autocast to bfloat16.
 
     precision (str): "bf16", "fp32", or "auto" for bfloat16 where the device has units for it. A processor that knows

@@ -8,7 +8,7 @@ from typing import Literal
 
 from .masked_lm import EncoderShape
 from .mirror_views import ViewSettings
-from .precision import Precision
+from .precision import TrainingPrecision
 from .settings import require
 
 # Keys of the same file that belong to `samarkand prepare-pairs`.
@@ -52,7 +52,7 @@ class SentenceTrainingSettings:
     """
 
     max_length: int = 128
-    precision: Precision = "auto"
+    precision: TrainingPrecision = "auto"
     weight_decay: float = 0.01
     clip: float = 1.0
     seed: int = 0
