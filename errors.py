@@ -254,6 +254,7 @@ class Errors(metaclass=_Coded):
         "The pipeline takes {used} of memory once it is loaded, and a worker may take {limit}. Raise --memory-limit, "
         "or start fewer workers."
     )
+    S535 = "The document is damaged: {reason}. Get the file again, or write it with its strings."
     S540 = "A run in {output} is not finished. Go on with it (--resume), or begin anew (--force)."
     S541 = (
         "The run cannot be gone on with, its output would be of two kinds: {reasons}. Undo that, or begin anew "
@@ -429,7 +430,7 @@ class Errors(metaclass=_Coded):
     )
     S740 = (
         "The loss is {loss} and its gradient {norm} by step {step}; nothing was saved of it. Last checkpoint: {last}. "
-        "Lower optimizer.learn_rate or raise schedule.warmup, and start again or --resume."
+        "{mend}."
     )
     S741 = "{path} holds a training already. Pass --resume to go on with it, or set another output."
     S742 = "The checkpoint {path} was made with other settings: {keys}. Resume with the same ones, or start anew."
@@ -514,6 +515,11 @@ class Errors(metaclass=_Coded):
         "The search index {path} has changes in {wal}, which cannot be read here without the right to write to its "
         "folder. Open it once where it can be written to, or ask for that right."
     )
+    S847 = (
+        "The tokens of the document of {text!r} are not those that sentence_encoder has read. Put the pipe that "
+        "changes tokens before it."
+    )
+    S848 = "The vector of {text!r} is infinite or no number. Mend the encoder."
     S860 = "A table of shape {found} cannot be factorized into one of {own}. Take a student of the assistant's sizes."
     S861 = "A student of {asked} is more than its assistant has: width {width}, {layers} layers. Ask for less."
     S862 = "{path} holds no prepared pairs: {reason}. Run samarkand prepare-pairs again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +22,9 @@ from .store import is_url, output_place
 
 if TYPE_CHECKING:
     from spacy.language import Language
+
+# Bytes of a file name on the usual file systems.
+LONGEST = 255
 
 
 def annotate(
@@ -80,7 +84,7 @@ def annotate(
     progress (bool): Show the progress on standard error when that is a terminal.
     log_json (bool): Write events to standard error, one JSON object a line.
     RETURNS (dict): The summary: status, counts, seconds, pipeline, options, versions, inputs, files with hashes.
-    RAISES (UsageError): S501 to S507, S512, S513, S540 to S542, S545 to S549, S551, S751, before anything is changed.
+    RAISES (UsageError): S501 to S507, S511 to S513, S540 to S542, S545 to S549, S551, S751, before anything is changed.
     RAISES (OSError): S001, S508, S511, S512, S543, S544, S552, S553 when the pipeline does not load, or a file fails.
     RAISES (RuntimeError): S509, S510 when worker processes die of something other than a document; S518, S519 when the
         cluster fails, S554 when another run begins in a place that cannot be locked.
@@ -109,8 +113,10 @@ def annotate(
     folder = None if is_url(options.output) else Path(options.output)
     sources = find_sources(options.inputs, exclude=folder)
     targets = output_names(sources, options.suffix, reserved=(QUARANTINE, SUMMARY))
+    _refuse_long(options.output, targets)
     if folder is not None:
-        _protect_inputs(sources, [folder / name for name in targets])
+        _refuse_among_inputs(folder, options.inputs)
+        _protect_inputs(sources, folder, targets)
     for source in sources:
         check_source(source, options.reading)
     pipeline: Language | PipelineSpec
@@ -122,10 +128,23 @@ def annotate(
         return Run(options, pipeline, shown).execute(sources, targets)
 
 
-def _protect_inputs(sources: list[Source], targets: list[Path]) -> None:
+def _refuse_long(output: str, targets: list[str]) -> None:
+    """Refuse names that no file can have, before there is anything to write."""
+    for name in targets:
+        if len(os.fsencode(name.rpartition("/")[2])) > LONGEST:
+            raise UsageError(Errors.S511.format(path=f"{output}/{name}", reason=os.strerror(errno.ENAMETOOLONG)))
+
+
+def _refuse_among_inputs(folder: Path, inputs: list[str]) -> None:
+    """Refuse an output folder that is an input: its files would be new inputs to whoever goes on with the run."""
+    if folder.is_dir() and any(item != STDIN and Path(item).resolve() == folder.resolve() for item in inputs):
+        raise UsageError(Errors.S507.format(name="output", value=folder, expected="a folder that is no input itself"))
+
+
+def _protect_inputs(sources: list[Source], folder: Path, targets: list[str]) -> None:
     inputs = {os.path.realpath(source.path): source for source in sources if source.path != STDIN}
-    for source, target in zip(sources, targets):
-        hit = inputs.get(os.path.realpath(target))
+    for source, name in [*zip(sources, targets), *((folder, side) for side in (QUARANTINE, SUMMARY))]:
+        hit = inputs.get(os.path.realpath(folder / name))
         if hit is not None:
             raise UsageError(Errors.S505.format(source=source, path=hit))
 

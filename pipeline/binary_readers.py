@@ -15,6 +15,7 @@ from ..corpora.arrow_tables import (
     row_bytes,
     table_rows,
 )
+from ..errors import first_line
 from .records import ReadOptions, Record, Rejected, Unread, field_record, make_record, reject
 from .sources import Source
 
@@ -79,9 +80,12 @@ def read_schema(source: Source) -> pyarrow.Schema:
         return file.schema_arrow
 
 
-def _doc_record(position: int, text: str, doc: Doc) -> Record:
+def _doc_record(position: int, text: str, doc: Doc) -> Record | Rejected:
     fields = {key: value for key, value in doc.user_data.items() if isinstance(key, str)}
-    return make_record(position, text, fields, doc.to_bytes())
+    try:
+        return make_record(position, text, fields, doc.to_bytes())
+    except KeyError as error:  # the file has a hash in it, and not its string
+        return reject(position, "S535", {**fields, "text": text}, reason=first_line(error))
 
 
 def _arrow_records(tables: Iterable[pyarrow.Table | pyarrow.RecordBatch], text_field: str) -> Iterator[Unread]:

@@ -13,7 +13,17 @@ import typer
 from .. import DEFAULT_PIPELINE, __version__
 from ..errors import is_first_rank
 from .attention_cli import attention_cli, attention_summary_cli
-from .cli_tools import OVERRIDES, QUARANTINED, JsonOption, TxtUnit, echo_summary, on_stderr, optional_value, reported
+from .cli_tools import (
+    OVERRIDES,
+    QUARANTINED,
+    JsonOption,
+    TxtUnit,
+    echo_summary,
+    on_stderr,
+    optional_value,
+    reported,
+    terminable,
+)
 from .evaluate_cli import evaluate_encoder_cli
 from .evaluate_linker_cli import evaluate_linker_cli
 from .index_cli import index_cli, search_cli
@@ -138,9 +148,10 @@ def annotate_cli(
     A run that was cut short, by whatever it was, goes on with the same command and --resume.
 
     Exit status: 0 all was annotated; 1 failed, go on with --resume when the cause is mended; 2 refused, nothing was
-    changed; 3 done, but some records are in quarantine.jsonl; 130 interrupted, go on with --resume.
+    changed; 3 done, but some records are in quarantine.jsonl; 130 interrupted (also by SIGTERM), go on with
+    --resume.
     """
-    with reported("what is finished is kept, go on with --resume"):
+    with reported("what is finished is kept, go on with --resume"), terminable():
         from .annotate import annotate
         from .store import output_place
 

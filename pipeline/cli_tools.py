@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,6 +70,19 @@ def optional_value(option: str, value: str) -> type[TyperCommand]:
             return super().parse_args(ctx, given + args[end:])
 
     return Command
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM, by which schedulers end what they have started, end a block as Ctrl-C does.
+
+    YIELDS (None)
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from ..errors import Errors, is_coded
 # Names that every command which reads a corpus gives its side files.
 QUARANTINE = "quarantine.jsonl"
 SUMMARY = "run.json"
+# Ending of files that are not complete.
+ASIDE = ".part"
 
 
 class AsideFile:
@@ -28,7 +30,8 @@ class AsideFile:
     def __init__(self, path: Path, folder: Path | None = None) -> None:
         self.path = path
         # No two processes write to the same file, not even of two machines that share the folder.
-        self._aside = (folder or path.parent) / f".{path.name}.{secrets.token_hex(8)}.part"
+        # Of a long name the start, or with the rest it would be too long.
+        self._aside = (folder or path.parent) / f".{path.name[:32]}.{secrets.token_hex(8)}{ASIDE}"
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self.file: IO[bytes] = open(self._aside, "wb")  # noqa: SIM115

@@ -10,7 +10,7 @@ from ..errors import Errors
 from .counts import Counts
 from .files import QUARANTINE, write_aside, write_errors
 from .identity import file_digest
-from .parts import JOINS
+from .parts import JOINS, open_part
 from .plan import Plan, Unit
 from .readers import arrow_schema
 from .run_options import RunOptions
@@ -39,7 +39,7 @@ class Merger:
         RETURNS (dict | None): Its counts, and what its output is; None when it is not done, or the output is gone.
         """
         mark = read_json(self._state.merged(number))
-        if mark is None or mark["plan"] != self._plan.digest:
+        if mark is None or mark.get("plan") != self._plan.digest:
             return None
         return mark if self._state.holds(self._plan.units[number].target, mark["bytes"]) else None
 
@@ -48,7 +48,8 @@ class Merger:
 
         number (int): Its number in the plan.
         RETURNS (dict): Its mark.
-        RAISES (OSError): S511, S552 when it cannot be written, S544 when the output of a shard is damaged.
+        RAISES (OSError): S511, S552 when it cannot be written, S544 when the output of a shard is damaged, S512 when
+            the columns of an input without records cannot be read.
         """
         done = self.done(number)
         if done is not None:
@@ -57,7 +58,11 @@ class Merger:
         marks = list(self._marks(number))
         target = self._state.output / unit.target
         with write_aside(target, self._state.folder) as file, write_errors(target):
-            JOINS[self._options.output_format](self._parts(marks), file, self._columns(unit))
+            if not marks:  # not even nothing is compressed to no bytes
+                with open_part(file, self._options.compression):
+                    pass
+            columns = None if marks else self._columns(unit)
+            JOINS[self._options.output_format](self._parts(marks), file, columns)
         counts = sum((Counts.from_dict(mark) for mark in marks), Counts())
         mark = {
             "plan": self._plan.digest,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import io
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -74,24 +73,26 @@ def join_tables(parts: Iterable[Path], file: IO[bytes], columns: Columns) -> Non
 
     parts (Iterable[Path]): The files.
     file (IO[bytes]): Where it goes.
-    columns (pyarrow.Schema | Mapping[str, str] | None): What they were written with.
+    columns (pyarrow.Schema | Mapping[str, str] | None): What they would be written with, where there are none.
     """
     import pyarrow
     import pyarrow.parquet
 
-    # Not one part may have been written: the schema is that of a file without rows.
-    empty = io.BytesIO()
-    ParquetWriter(empty, columns).close()
-    schema = pyarrow.parquet.read_schema(pyarrow.BufferReader(empty.getvalue()))
+    writer: pyarrow.parquet.ParquetWriter | None = None
     held: list[pyarrow.Table] = []
-    with pyarrow.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+    with ExitStack() as stack:
         for part in parts:
             with pyarrow.parquet.ParquetFile(part) as table_file:
+                if writer is None:
+                    schema = table_file.schema_arrow
+                    writer = stack.enter_context(pyarrow.parquet.ParquetWriter(file, schema, compression="zstd"))
                 held += (table_file.read_row_group(group) for group in range(table_file.num_row_groups))
             if sum(len(table) for table in held) >= GROUP_ROWS or sum(t.nbytes for t in held) >= GROUP_BYTES:
                 writer.write_table(pyarrow.concat_tables(held))
                 held = []
-        if held:
+        if writer is None:
+            ParquetWriter(file, columns).close()
+        elif held:
             writer.write_table(pyarrow.concat_tables(held))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -120,7 +121,9 @@ class Progress:
     def _write(self, entry: dict[str, Any]) -> None:
         if self._log:
             line = json.dumps({"time": round(time.time(), 3), **entry}, ensure_ascii=False)
-            print(line, file=self._stream or sys.stderr, flush=True)
+            # Whoever reads the log may have gone, or its disk may be full: the run goes on.
+            with suppress(OSError):
+                print(line, file=self._stream or sys.stderr, flush=True)
 
 
 def _negative(counts: Counts) -> Counts:

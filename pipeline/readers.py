@@ -81,6 +81,7 @@ def arrow_schema(source: Source, options: ReadOptions) -> pyarrow.Schema | None:
     source (Source): Where to read.
     options (ReadOptions): How to find the texts.
     RETURNS (pyarrow.Schema | None): The columns under the names they are written with, or None.
+    RAISES (OSError): S512 when the source cannot be opened or its device fails.
     """
     import pyarrow
 
@@ -88,8 +89,10 @@ def arrow_schema(source: Source, options: ReadOptions) -> pyarrow.Schema | None:
         return None
     try:
         schema = read_schema(source)
-    except _unreadable():
-        return None  # read_source says why
+    except _unreadable() as error:
+        if _is_damage(error):
+            return None  # read_source says why
+        raise OSError(Errors.S512.format(path=source, reason=_reason(error))) from error
     others = {column.name: column.type for column in schema if column.name != options.text_field}
     renamed = renamed_fields(others)
     # Values are read as plain ones, which an extension type cannot take back.

@@ -163,7 +163,7 @@ class Run:
         if not self._options.resume or self._state.plan.exists():
             return None
         summary = read_json(self._output / SUMMARY)
-        if summary is None or summary.get("status") != "complete" or "inputs" not in summary:
+        if summary is None or summary.get("status") != "complete" or not summary.keys() >= {"about", "inputs", "files"}:
             refuse_found(self._state.existing((*targets, QUARANTINE, SUMMARY)))
             return None
         # Standard input is gone by now, and cannot be compared.
@@ -186,6 +186,7 @@ class Run:
         if not (self._options.resume and self._state.plan.exists()):
             return None
         plan = Plan.load(self._state.plan, shown=self._state.shown(self._state.plan))
+        self._state.sweep()
         readable = self._readable(sources)
         # Standard input may be kept elsewhere than the run was planned.
         self._sources = {shown: source for source, shown in readable}

@@ -166,6 +166,8 @@ class ShardAnnotator:
         columns: Any = shard.columns
         if output_format.columns and columns is None:
             columns = arrow_schema(shard.source, self._options.reading)
+            # The columns are those of the records only when the input is still the same.
+            self._check_input(shard)
         path = self._state.data(shard.id)
         with write_aside(path) as file, write_errors(path), open_part(file, self._options.compression) as part:
             writer = output_format.writer(part, columns)

@@ -8,7 +8,8 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 
 from ..compression import COMPRESSIONS
 from ..errors import Errors, SamarkandWarning, Warnings
@@ -61,7 +62,7 @@ def find_sources(inputs: Iterable[str | Path], *, exclude: Path | None = None) -
     """Resolve files, folders (recursive, sorted), globs and "-" to units of work, each once.
 
     inputs (Iterable[str | Path]): What the user named.
-    exclude (Path | None): Folder that is left out of recursion: the output folder.
+    exclude (Path | None): Folder that is left out of recursion and of globs: the output folder.
     RETURNS (list[Source]): The sources, in the order named.
     RAISES (UsageError): S501 for a missing input, S502 for an unknown ending, S503 when nothing was found.
     """
@@ -79,8 +80,9 @@ def find_sources(inputs: Iterable[str | Path], *, exclude: Path | None = None) -
 def output_names(sources: Iterable[Source], suffix: str, *, reserved: Iterable[str] = ()) -> list[str]:
     """Name the output of each source: the input's name with the new ending.
 
-    Inputs that would share a name keep their own endings in it ("a.txt", "a.csv" give "a.txt.jsonl",
-    "a.csv.jsonl"); what still collides is numbered. Compared without case, for the file systems that do so.
+    Inputs that would share a name, also with a folder, keep their own endings in it ("a.txt", "a.csv" give
+    "a.txt.jsonl", "a.csv.jsonl"); what still collides is numbered. Compared without case, for the file systems that do
+    so.
 
     sources (Iterable[Source]): The sources, in order.
     suffix (str): Ending of the output, with its dot.
@@ -89,6 +91,7 @@ def output_names(sources: Iterable[Source], suffix: str, *, reserved: Iterable[s
     """
     sources = list(sources)
     taken = {name.casefold() for name in reserved}
+    taken |= {str(folder).casefold() for source in sources for folder in PurePosixPath(source.name).parents}
     counts = Counter((source.name + suffix).casefold() for source in sources)
     names = []
     for source in sources:
@@ -113,8 +116,12 @@ def _resolve(item: str, exclude: Path | None) -> Iterator[Source]:
         matches = sorted(glob.glob(item, recursive=True)) if glob.has_magic(item) else []
         if not matches:
             raise UsageError(Errors.S501.format(path=item))
+        # As in folders, the output is not read, unless it is the place where the user looks for inputs.
+        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts)).resolve()
+        skip = exclude if exclude is not None and not root.is_relative_to(exclude) else None
         for match in matches:
-            yield from _resolve(match, exclude)
+            if skip is None or not Path(match).resolve().is_relative_to(skip):
+                yield from _resolve(match, exclude)
     elif _is_dataset(path):
         yield from _dataset_sources(path, path.resolve().name)
     elif path.is_dir():
@@ -129,13 +136,17 @@ def _resolve(item: str, exclude: Path | None) -> Iterator[Source]:
 def _walk(root: Path, exclude: Path | None) -> Iterator[Source]:
     """Sources below a folder; hidden entries are left out, other unknown files are counted in a warning."""
     unknown: list[Path] = []
-    for folder, subfolders, files in os.walk(root, onerror=_refuse_folder):
+    seen = {os.path.realpath(root)}
+    for folder, subfolders, files in os.walk(root, onerror=_refuse_folder, followlinks=True):
         here = Path(folder)
         nested = sorted(name for name in subfolders if not name.startswith("."))
         subfolders[:] = []
         for name in nested:
-            if exclude is not None and (here / name).resolve() == exclude:
+            real = os.path.realpath(here / name)
+            # Links may lead in circles.
+            if real in seen or (exclude is not None and real == str(exclude)):
                 continue
+            seen.add(real)
             if _is_dataset(here / name):
                 yield from _dataset_sources(here / name, (here / name).relative_to(root).as_posix())
             else:

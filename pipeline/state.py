@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Errors
-from .files import write_aside, write_errors
+from .files import ASIDE, write_aside, write_errors
 from .identity import file_digest
 from .ledger import Ledger
 from .sources import UsageError
@@ -198,8 +198,16 @@ class RunState:
         # A worker that was left behind may still be writing there.
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def sweep(self) -> None:
+        """Remove what was written when a run was killed: as much as all of its output, each time."""
+        for path in self.folder.rglob(f".*{ASIDE}"):
+            # A worker that was left behind may be about to rename it.
+            with suppress(OSError):
+                path.unlink()
+
     def forget(self) -> None:
         """Begin anew: keep nothing but the lock."""
+        self.sweep()
         self.plan.unlink(missing_ok=True)
         self.spool.unlink(missing_ok=True)
         for name in ("shards", "ledgers", "merged"):
@@ -211,7 +219,7 @@ class RunState:
 
         YIELDS (None)
         RAISES (UsageError): S542 when another run is at work.
-        RAISES (OSError): S511 when the folder cannot be written to.
+        RAISES (OSError): S511 when the folder cannot be written to, or has no locks.
         """
         with write_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -222,10 +230,11 @@ class RunState:
             except ImportError:  # not a POSIX system: there is no such lock
                 yield
                 return
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UsageError(Errors.S542.format(output=self.output)) from error
+            with write_errors(self.folder / "lock"):  # some file systems have no locks
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise UsageError(Errors.S542.format(output=self.output)) from error
             yield
 
 

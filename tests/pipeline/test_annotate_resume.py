@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import io
 import json
 import os
@@ -11,6 +13,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from annotation_pipelines import files_in, make_nlp
 from samarkand.errors import SamarkandWarning
@@ -105,15 +109,38 @@ def test_complete_run_is_left_alone(tmp_path, nlp, monkeypatch):
     (tmp_path / "out" / "a.jsonl").write_text("")
     with pytest.raises(UsageError, match=r"\[S541\] .*a.jsonl is not what was written"):
         again(tmp_path, nlp)
-    (tmp_path / "out" / "run.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"\[S504\]"):
-        again(tmp_path, nlp)
+    for damaged in ("{}", '{"status": "complete", "inputs": []}'):
+        (tmp_path / "out" / "run.json").write_text(damaged)
+        with pytest.raises(UsageError, match=r"\[S504\]"):
+            again(tmp_path, nlp)
     assert files_in(tmp_path / "out") == ["a.jsonl", "quarantine.jsonl", "run.json"]
 
 
 def test_one_run_at_a_time(begun, nlp):
     with RunState(begun / "out").locked(), pytest.raises(UsageError, match=r"\[S542\] Another run"):
         again(begun, nlp)
+
+
+def test_file_system_without_locks_is_told(begun, nlp, monkeypatch):
+    """It was taken for another run."""
+
+    def flock(*arguments: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match=r"\[S511\] Cannot write .*lock: Function not implemented"):
+        again(begun, nlp)
+
+
+def test_what_killed_runs_were_writing_goes(begun):
+    """An output that was killed in its merge stayed beside the next one, and filled the disk."""
+    state = begun / "out" / ".samarkand"
+    half = [state / f".a.jsonl.{'0' * 16}.part", state / "shards" / f".x.data.{'0' * 16}.part"]
+    for path in half:
+        path.write_bytes(b"half")
+    with pytest.raises(KeyboardInterrupt):
+        again(begun, make_nlp("test_picky"))
+    assert not any(path.exists() for path in half)
 
 
 def test_damaged_plan_is_refused(begun, nlp):
@@ -190,6 +217,34 @@ def test_input_that_changes_or_goes_while_it_is_annotated(tmp_path, nlp, monkeyp
         source.write_text("Ada\n" * 20)
     monkeypatch.setattr(ShardAnnotator, "__call__", call)
     assert again(tmp_path, nlp)["documents"] == 20
+
+
+@pytest.mark.parametrize(("step", "code"), [("_commit", "S512"), ("merge", "")])
+def test_parquet_that_goes_while_it_is_annotated_and_comes_back(tmp_path, nlp, monkeypatch, step, code):
+    """The columns of a shard that was committed without it were guessed, and no merge could join them with others."""
+    path, gone = tmp_path / "in" / "a.parquet", tmp_path / "gone"
+    path.parent.mkdir()
+    pq.write_table(pa.table({"text": ["Ada", "Cairo"] * 10, "tags": [["x"]] * 20}), path)
+    again(tmp_path, nlp, output_format="parquet")
+    whole = (tmp_path / "out" / "a.parquet").read_bytes()
+    shutil.rmtree(tmp_path / "out")
+    owner = {"_commit": ShardAnnotator, "merge": Merger}[step]
+    original = getattr(owner, step)
+
+    def lose(self: Any, *arguments: Any) -> Any:
+        path.replace(gone)
+        return original(self, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, step, lose)
+        if code:
+            with pytest.raises(OSError, match=rf"\[{code}\] Cannot read .*a.parquet"):
+                again(tmp_path, nlp, output_format="parquet")
+        else:
+            again(tmp_path, nlp, output_format="parquet")
+    gone.replace(path)
+    again(tmp_path, nlp, output_format="parquet")
+    assert (tmp_path / "out" / "a.parquet").read_bytes() == whole
 
 
 def test_standard_input_is_kept_for_going_on(tmp_path, nlp, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +18,7 @@ import pytest
 from annotation_pipelines import files_in, make_nlp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samarkand.compression import open_compressed
 from samarkand.errors import SamarkandWarning
 from samarkand.pipeline import plan as plan_module
 from samarkand.pipeline import run as run_module
@@ -184,6 +186,19 @@ def test_document_of_a_docbin_that_is_too_deep_to_be_shown(tmp_path):
     assert "raw" not in jsonl(tmp_path / "out" / "quarantine.jsonl")[0]
 
 
+def test_document_of_a_docbin_without_its_strings(tmp_path):
+    """It ended the run, with a traceback."""
+    nlp = make_nlp()
+    docs = [nlp("Ada"), nlp("Cairo")]
+    docs[0][0].dep_ = "odd"
+    documents = DocBin(docs=docs)
+    documents.strings.discard("odd")
+    documents.to_disk(tmp_path / "a.spacy")
+    summary = annotate(tmp_path / "a.spacy", tmp_path / "out", model=nlp)
+    assert (summary["documents"], summary["reasons"]) == (1, {"S535": 1})
+    assert jsonl(tmp_path / "out" / "quarantine.jsonl")[0]["raw"] == {"text": "Ada"}
+
+
 def test_two_processes_write_the_same(tmp_path):
     one, summary_one = run_bad_corpus(tmp_path, 0)
     two, summary_two = run_bad_corpus(tmp_path, 2)
@@ -286,6 +301,59 @@ def test_folders_are_mirrored_and_the_output_is_not_read(tmp_path):
         summary = annotate(tmp_path, tmp_path / "out", model=make_nlp(), force=force)
         assert [file["output"] for file in summary["files"]] == ["a.jsonl", "sub/a.jsonl"]
     assert files_in(tmp_path / "out") == ["a.jsonl", "run.json", "sub/a.jsonl"]
+
+
+def test_side_files_replace_no_input(tmp_path):
+    """With --force, what an earlier run had put in quarantine was gone when it was annotated."""
+    corpus(tmp_path, ['{"text": "Ada"}'], "quarantine.jsonl")
+    with pytest.raises(UsageError, match=r"\[S505\] .* would replace the input .*quarantine.jsonl"):
+        annotate(tmp_path / "quarantine.jsonl", tmp_path, model=make_nlp(), force=True)
+    assert files_in(tmp_path) == ["quarantine.jsonl"]
+
+
+def test_output_that_is_an_input_is_refused(tmp_path):
+    """Its files were new inputs to whoever went on with the run."""
+    corpus(tmp_path, ["Ada"])
+    with pytest.raises(UsageError, match=r"\[S507\] Bad value for output: .* no input itself"):
+        annotate([tmp_path / "a.txt", f"{tmp_path}/."], tmp_path, model=make_nlp())
+    assert files_in(tmp_path) == ["a.txt"]
+
+
+def test_glob_that_finds_the_output_does_not_read_it(tmp_path):
+    for item in ("*", "**"):
+        for name in ("a.txt", "b.txt"):
+            corpus(tmp_path, ["Ada"], name)
+        options = {"model": make_nlp(), "resume": True}
+        summary = annotate(str(tmp_path / item), tmp_path / "out", **options)
+        assert annotate(str(tmp_path / item), tmp_path / "out", **options) == summary
+        assert [file["output"] for file in summary["files"]] == ["a.jsonl", "b.jsonl"]
+        (tmp_path / "out" / "run.json").unlink()
+        for file in summary["files"]:
+            (tmp_path / "out" / file["output"]).unlink()
+
+
+@pytest.mark.parametrize("output_format", ["jsonl", "docbin"])
+def test_long_names(tmp_path, output_format):
+    """A name near the limit of the file system was found too long when all was annotated."""
+    ending = {"jsonl": ".jsonl", "docbin": ".spacy"}[output_format]
+    corpus(tmp_path / "in", ["Ada"], f"{'é' * 124}.txt")
+    annotate(tmp_path / "in", tmp_path / "out", model=make_nlp(), output_format=output_format)
+    assert files_in(tmp_path / "out") == ["run.json", f"{'é' * 124}{ending}"]
+    corpus(tmp_path / "in", ["Ada"], f"{'é' * 125}.txt")
+    with pytest.raises(UsageError, match=r"\[S511\] Cannot write .*: File name too long"):
+        annotate(tmp_path / "in", tmp_path / "new", model=make_nlp(), output_format=output_format)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("compression", ["gz", "zst"])
+def test_output_of_an_empty_input_is_a_compressed_file(tmp_path, compression):
+    """Without a byte it was none to `gzip -t`."""
+    (tmp_path / "a.txt").write_bytes(b"")
+    annotate(tmp_path / "a.txt", tmp_path / "out", model=make_nlp(), compression=compression)
+    content = (tmp_path / "out" / f"a.jsonl.{compression}").read_bytes()
+    assert content[:2] == {"gz": b"\x1f\x8b", "zst": b"\x28\xb5"}[compression]
+    with open_compressed(str(tmp_path / "out" / f"a.jsonl.{compression}"), compression) as stream:
+        assert stream.read() == b""
 
 
 @pytest.mark.parametrize("limit", [1, 3, 4, 99])
@@ -499,8 +567,8 @@ def nlp():
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_workers_and_leaves_no_half_file(tmp_path):
-    import signal
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_workers_and_leaves_no_half_file(tmp_path, sent):
     import subprocess
     import sys
     import time
@@ -513,7 +581,7 @@ def test_ctrl_c_ends_workers_and_leaves_no_half_file(tmp_path):
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("out/.samarkand/shards/*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, sent)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert errors.strip().startswith("interrupted")

@@ -6,10 +6,12 @@ import gzip
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import samarkand
@@ -17,12 +19,14 @@ from annotation_pipelines import files_in, make_nlp
 from rich.console import Console
 from samarkand.errors import Errors
 from samarkand.pipeline import cli
+from samarkand.pipeline.cli_tools import reported, terminable
 from samarkand.pipeline.counts import Counts
 from samarkand.pipeline.info import bundled_pipelines
 from samarkand.pipeline.option_checks import TXT_UNITS
 from samarkand.pipeline.parts import COMPRESSED
 from samarkand.pipeline.progress import Progress
 from samarkand.pipeline.writers import FORMATS
+from typer import Exit
 from typer.testing import CliRunner
 
 runner = CliRunner()
@@ -230,6 +234,23 @@ def test_progress_is_silent_where_nobody_looks(terminal):
         assert "left" in shown
     else:
         assert shown == ""
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does():
+    """A run that its scheduler had ended left no word, and counted as a death that nobody saw."""
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Exit) as caught, reported(), terminable():
+        signal.raise_signal(signal.SIGTERM)
+    assert caught.value.exit_code == 130
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_log_that_cannot_be_written_does_not_end_the_run():
+    """Whoever read it through a pipe had gone, and the run went too."""
+    stream = io.StringIO()
+    stream.flush = Mock(side_effect=BrokenPipeError)
+    Progress(show=False, log=True, stream=stream).begin(4000, Counts())
+    stream.flush.assert_called_once()
 
 
 def test_events_as_json(tmp_path, model, monkeypatch):

@@ -370,6 +370,32 @@ def test_sources_are_found_in_order_and_once(tmp_path):
     assert found[2].compression == "gz"
 
 
+def test_globs_leave_the_output_out_unless_they_look_there(tmp_path, monkeypatch):
+    for name in ("a.txt", "out/b.txt", "out/sub/c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    for item, names in (
+        ("*", ["a.txt"]),
+        (str(tmp_path / "**"), ["a.txt"]),
+        ("out/*.txt", ["b.txt"]),
+        ("out/s*", ["c.txt"]),
+    ):
+        assert [source.filename for source in find_sources([item], exclude=Path("out"))] == names
+    assert len(find_sources(["*.txt"], exclude=Path(""))) == 1
+
+
+def test_linked_folders_are_read_and_circles_are_not(tmp_path):
+    """Documents in folders that are links were left out without a word."""
+    for name in ("in/a.txt", "elsewhere/b.txt", "out/a.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    for link, target in (("in/link", "elsewhere"), ("in/up", "in"), ("elsewhere/again", "in"), ("in/mine", "out")):
+        (tmp_path / link).symlink_to(tmp_path / target, target_is_directory=True)
+    found = find_sources([tmp_path / "in"], exclude=tmp_path / "out")
+    assert [source.filename for source in found] == ["a.txt", "link/b.txt"]
+
+
 def test_unknown_files_in_a_folder_are_counted(tmp_path):
     for name in ("a.txt", "b.pdf", "c.doc"):
         (tmp_path / name).write_bytes(b"")
@@ -411,6 +437,11 @@ def test_output_names_are_unique_and_stable(tmp_path):
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"text\n")
+    (tmp_path / "C.jsonl").mkdir()
+    (tmp_path / "C.jsonl" / "d.txt").write_bytes(b"text\n")
+    (tmp_path / "c.txt").write_bytes(b"text\n")
+    apart = find_sources([tmp_path])
+    assert {"c.txt.jsonl", "C.jsonl/d.jsonl"} <= set(output_names(apart, ".jsonl"))
     sources = find_sources([tmp_path / name for name in names])
     assert output_names(sources, ".jsonl", reserved=["quarantine.jsonl"]) == [
         "a.txt.jsonl",
