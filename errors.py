@@ -229,6 +229,7 @@ class Errors(metaclass=_Coded):
     S513 = "No GPU {gpu_id}: {reason}. Leave out --gpu-id to use the CPU, or install samarkand[gpu]."
     S514 = "The pipeline cannot be sent to worker processes: {reason}. Pass its name or folder, or n_process=0."
     S515 = "The demo cannot annotate its sample in line {position}: {reason} Try another --model."
+    S516 = "{path} is a file, and the output is a folder. Name another one with --output."
     S518 = "Ray failed: {reason}. What is finished is kept: look at `ray status`, and go on with --resume."
     S519 = (
         "Nothing has moved on the cluster for {minutes:g} minutes. What is finished is kept: look at `ray status` for "
@@ -520,6 +521,7 @@ class Errors(metaclass=_Coded):
         "changes tokens before it."
     )
     S848 = "The vector of {text!r} is infinite or no number. Mend the encoder."
+    S849 = "The settings of {name} cannot be read: {reason}. The pipeline is damaged; get it anew."
     S860 = "A table of shape {found} cannot be factorized into one of {own}. Take a student of the assistant's sizes."
     S861 = "A student of {asked} is more than its assistant has: width {width}, {layers} layers. Ask for less."
     S862 = "{path} holds no prepared pairs: {reason}. Run samarkand prepare-pairs again."
@@ -551,6 +553,7 @@ class Errors(metaclass=_Coded):
     S874 = (
         "The tokenizer of {encoder} has no mask, and the views of mirror hide a span by it. Name an encoder with one."
     )
+    S875 = "The teacher's vectors in {path} are damaged: {reason}. Remove the file: they are computed again."
     S900 = "No knowledge base at {path}: {reason}. Make one with build_knowledge_base."
     S901 = "The knowledge base {path} is of format {found}, and this samarkand knows {known}. Update it, or build anew."
     S902 = "The knowledge base {path} is damaged: {reason}. Build it again."

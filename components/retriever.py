@@ -15,7 +15,8 @@ from spacy.tokens import Doc, Span
 from spacy.util import ensure_path, minibatch, raise_error
 from thinc.util import to_numpy
 
-from ..errors import Errors
+from ..errors import Errors, first_line
+from ..models.index_changes import checked_count
 from ..models.record_filter import Filter
 from ..models.search_index import Hit, SearchIndex
 
@@ -71,8 +72,7 @@ class Retriever:
     ) -> None:
         if unit not in UNITS:
             raise ValueError(Errors.S835.format(name="unit", value=unit, expected=" or ".join(UNITS)))
-        if k < 1:
-            raise ValueError(Errors.S835.format(name="k", value=k, expected="1 or more"))
+        k = checked_count("k", k)
         self.vocab = nlp.vocab
         self.name = name
         self.index, self.k, self.filter, self.min_score, self.unit = index, k, filter, min_score, unit
@@ -181,8 +181,14 @@ class Retriever:
         path (str | Path): Folder.
         exclude (Iterable[str]): Not used.
         RETURNS (Retriever): The pipe.
+        RAISES (ValueError): S849 when they are missing or damaged.
         """
-        return self.from_bytes((ensure_path(path) / _FILE).read_bytes())
+        file = ensure_path(path) / _FILE
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise ValueError(Errors.S849.format(name=self.name, reason=first_line(error))) from error
+        return self.from_bytes(data)
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """The settings as bytes.
@@ -198,11 +204,17 @@ class Retriever:
         data (bytes): What `to_bytes` gave.
         exclude (Iterable[str]): Not used.
         RETURNS (Retriever): The pipe.
+        RAISES (ValueError): S849 when they are damaged.
         """
-        saved = json.loads(data)
+        try:
+            saved = json.loads(data)
+            configured, own = ({name: saved[part][name] for name in SETTINGS} for part in ("configured", "set"))
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f"{_FILE}: {first_line(error)}"
+            raise ValueError(Errors.S849.format(name=self.name, reason=reason)) from error
         for name in SETTINGS:
-            if self._configured[name] == saved["configured"][name]:
-                setattr(self, name, saved["set"][name])
+            if self._configured[name] == configured[name]:
+                setattr(self, name, own[name])
         self._opened = {}
         return self
 

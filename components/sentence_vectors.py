@@ -48,6 +48,8 @@ def _doc_vector(doc: Doc) -> np.ndarray:
 
 def _span_vector(span: Span) -> np.ndarray:
     stored = span.doc.user_data[KEY]
+    if stored["places"][0, 1] != len(span.doc):
+        raise ValueError(Errors.S847.format(text=span.text[:40]))
     rows = np.flatnonzero((stored["places"] == (span.start, span.end)).all(axis=1))
     if not len(rows):
         raise ValueError(Errors.S804.format(text=span.text[:40]))

@@ -9,6 +9,7 @@ small part of the time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,11 +37,12 @@ from .sentence_losses import (
 )
 from .sentence_metrics import retrieval_accuracy
 from .sentence_model import SentenceTransformerModel, load_sentence_model
-from .sentence_pairs import SentencePairs
-from .sentence_settings import DistillationSettings, StepSettings
-from .sentence_stage import Report, Row, Stage, pooled_model
+from .sentence_pairs import SentencePairs, pairs_fingerprint
+from .sentence_settings import DistillationSettings, StepSettings, stage_settings
+from .sentence_stage import ENCODER, Report, Row, Stage, pooled_model
 from .skip_beginning import begin_skip
 from .teacher_table import teacher_table
+from .training_record import write_record
 from .vocabulary_transplant import transplant
 from .whitening import VectorStatistics
 from .whitening_exports import append_whitening, without_normalize
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedTokenizerBase
 
-ENCODER, STATIC = "encoder", "static"
+STATIC = "static"
 # Sentences that the map from an assistant's vectors to its teacher's is fitted to at the beginning.
 HEAD_SENTENCES = 4096
 # Pairs that a map of the student's vectors is fitted to at the end.
@@ -74,19 +76,26 @@ class Distillation:
         self.pairs.check_sources(settings.weights)
         self.teacher = load_sentence_model(settings.teacher, device=str(ranks.device))
         self.rows: list[Row] = []
+        self._known = {"pairs": pairs_fingerprint(Path(settings.pairs))}
+        self._stages = {name: self._make_stage(name, steps) for name, steps in vars(settings.stages).items()}
 
     def run(self) -> Row:
         """Train all stages that are not done yet, and save the student.
 
         RETURNS (Row): How well translations of held-out sentences are found after each stage that was not left out, by
             language.
+        RAISES (ValueError): S738 and S742 for a stage that cannot be gone on with, as `Stage.check`.
         RAISES (RuntimeError): S740 when a loss is no number any more.
         """
+        for name, stage in self._stages.items():
+            if name == "relation" or not self.settings.begin:
+                stage.check()
         torch.manual_seed(self.settings.training.seed)
         student = self._earlier_student() if self.settings.begin else self._new_student()
         # A table takes long, and no stage may need one.
         student = self._stage("relation", lambda: student, self._relation_loss)
         if self.ranks.is_first:
+            write_record(self.output, {**asdict(self.settings), "data": self._known})
             save_encoder(self._whitened(student) if self.settings.whitening else student, self.output / ENCODER)
         self.ranks.wait()
         return {"stages": {row["stage"]: row["held_out"] for row in self.rows}, "steps": _steps(self.settings.stages)}
@@ -131,6 +140,11 @@ class Distillation:
             raise ValueError(Errors.S871.format(name=name, width=found.width, wanted=self.teacher.width))
         return without_normalize(found.model)
 
+    def _make_stage(self, name: str, steps: StepSettings) -> Stage:
+        record = {**stage_settings(self.settings, name), "data": self._known}
+        about = {"ranks": self.ranks, "report": self.report, "settings": record}
+        return Stage(name, self.output / name, steps, self.settings.training, **about)
+
     def _stage(
         self,
         name: str,
@@ -140,20 +154,18 @@ class Distillation:
         """The model after a stage: trained now, or loaded if an earlier run was done with it."""
         from sentence_transformers import SentenceTransformer
 
-        steps: StepSettings = getattr(self.settings.stages, name)
-        folder = self.output / name
-        if (folder / ENCODER).exists():
-            model = SentenceTransformer(str(folder / ENCODER), device=str(self.ranks.device))
+        stage = self._stages[name]
+        if stage.encoder.exists():
+            model = SentenceTransformer(str(stage.encoder), device=str(self.ranks.device))
             self._look(name, model)
             return model
         model = begin().to(self.ranks.device)
         model.requires_grad_(True)
-        if steps.steps:
-            stage = Stage(name, folder, steps, self.settings.training, self.ranks, self.report)
-            data, lengths = self._data(steps, name)
+        if stage.steps.steps:
+            data, lengths = self._data(stage.steps, name)
             stage.run(model, loss(model), data, lengths=lengths)
             if self.ranks.is_first:
-                _save(model, folder / ENCODER)
+                _save(model, stage.encoder)
             self.ranks.wait()
             self._look(name, model)
         return model

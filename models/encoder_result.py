@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .checkpoints import replace_folder
+from .training_record import RECORD, write_record
 from .vocabulary import wrap_tokenizer
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ def save_result(
     saved = deepcopy(model).to("cpu", TYPES[settings.result.weights])
     saved.save_pretrained(partial, max_shard_size=f"{settings.result.file_mb}MB")
     wrap_tokenizer(tokenizer, settings.reading.length).save_pretrained(partial)
-    text = json.dumps(asdict(settings), indent=1) + "\n"
-    (partial / "training.json").write_text(text, encoding="utf-8")
+    write_record(partial, asdict(settings))
     text = card(model, settings, curve, read_sources(Path(settings.data)))
     (partial / "README.md").write_text(text, encoding="utf-8")
     replace_folder(partial, output / "encoder")
@@ -97,7 +97,7 @@ def card(
         f"vocabulary of {model.config.vocab_size:,} pieces, sequences of up to {settings.reading.length}. "
         f"{begun} by `samarkand train-encoder` with masked words ({settings.masking.rate:.0%}) for "
         f"{last['step']:,} steps, {last['pieces'] / 1e6:,.1f} M pieces, {last['seconds'] / 60:.1f} minutes. "
-        "All settings are in `training.json`.",
+        f"All settings are in `{RECORD}`.",
         "",
         *_source_lines(sources),
         "| step | M pieces | loss | held-out loss | pieces/s |",

@@ -30,6 +30,7 @@ from .packed_corpus import TOKENIZER, PackedCorpus, SequenceReader, SequenceSamp
 from .precision import takes_bf16
 from .process_group import Ranks
 from .stop_signals import StopSignals
+from .training_record import check_same
 from .vocabulary import word_flags
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 # Settings that a resumed training may change: they leave its data and its model what they are.
-FREE = ("output", "data", "schedule", "result", "log_steps", "evaluations", "save_minutes", "save_steps", "keep")
-FREE += ("peak_tflops", "compile", "micro_batch", "learn_rate", "clip")
+FREE = ("output", "schedule", "result", "optimizer.learn_rate", "optimizer.clip", "training.compile", "training.keep")
+FREE += ("training.log_steps", "training.evaluations", "training.save_minutes", "training.save_steps")
+FREE += ("training.peak_tflops", "training.micro_batch")
 
 
 class EncoderTrainer:
@@ -93,10 +95,9 @@ class EncoderTrainer:
         RAISES (ValueError): S738 for a damaged checkpoint, S742 for one of other settings or other text.
         """
         state = read_state(path, ("step", "seconds", "curve", "settings", "position", "text"))
-        changed = _differences(state["settings"], asdict(self.settings))
-        changed += [] if state["text"] == self._text else ["data"]
-        if changed:
-            raise ValueError(Errors.S742.format(path=path, keys=", ".join(changed)))
+        # The same text may lie elsewhere.
+        saved = {**state["settings"], "data": state["text"]}
+        check_same(path, saved, {**asdict(self.settings), "data": self._text}, FREE)
         load_checkpoint(path, self.model, self.optimizer)
         self.sampler.load_state(state["position"])
         self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]
@@ -191,9 +192,9 @@ class EncoderTrainer:
         loss, norm = (sums / count).tolist()
         if not np.isfinite(loss + norm):
             last = checkpoints(self.output / "checkpoints")
-            raise RuntimeError(
-                Errors.S740.format(loss=loss, norm=norm, step=self.step, last=last[-1] if last else "none")
-            )
+            about = {"loss": loss, "norm": norm, "step": self.step, "last": last[-1] if last else "none"}
+            mend = "Lower optimizer.learn_rate or raise schedule.warmup, and start again or --resume"
+            raise RuntimeError(Errors.S740.format(**about, mend=mend))
         self._look_at_clock()
         return {
             "loss": round(loss, 5),
@@ -302,15 +303,6 @@ def load_tokenizer(data: Path) -> Tokenizer:
         return Tokenizer.from_file(str(data / TOKENIZER / "tokenizer.json"))
     except Exception as err:
         raise ValueError(Errors.S735.format(path=data, reason=first_line(err))) from None
-
-
-def _differences(old: Any, new: Any, key: str = "") -> list[str]:
-    """Dotted keys whose values differ and may not."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        names = {name: f"{key}.{name}" if key else name for name in old | new if name not in FREE}
-        return [found for name, full in names.items() for found in _differences(old.get(name), new.get(name), full)]
-    same = list(old) == list(new) if isinstance(old, list) else old == new
-    return [] if same else [key]
 
 
 def _write_lines(path: Path, rows: list[Row]) -> None:

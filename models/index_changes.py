@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,19 @@ from .record_store import StoredRecord
 
 METRICS = ("cosine", "ip")
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def checked_count(name: str, value: Any) -> int:
+    """A number of things, of Python or of NumPy.
+
+    name (str): What it is called.
+    value (Any): The number.
+    RETURNS (int): The same.
+    RAISES (ValueError): S835 when it is no whole number, or below 1.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(Errors.S835.format(name=name, value=value, expected="a whole number, 1 or more"))
+    return int(value)
 
 
 def checked_vectors(vectors: np.ndarray, width: int, metric: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,10 +50,16 @@ def empty_index(factory: str, width: int) -> faiss.Index:
     try:
         index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        reason = first_line(error).rsplit("Error: ", 1)[-1]
-        raise ValueError(Errors.S829.format(factory=factory, width=width, reason=reason)) from error
-    if not isinstance(_core(index), (faiss.IndexFlat, faiss.IndexIVF, faiss.IndexHNSW)):
-        reason = f"{type(_core(index)).__name__} cannot leave out rows"
+        raise ValueError(Errors.S829.format(factory=factory, width=width, reason=_reason(error))) from error
+    core, reason = _core(index), ""
+    if not _leaves_out_rows(core):
+        reason = f"{type(core).__name__} cannot leave out rows"
+    # FAISS ends the whole process over these once there are vectors.
+    elif re.search(r"HNSW0*[01](?!\d)", factory):
+        reason = "a graph needs 2 links a vector or more"
+    elif isinstance(core, faiss.IndexIVF) and core.nlist < 1:
+        reason = "there are no lists"
+    if reason:
         raise ValueError(Errors.S829.format(factory=factory, width=width, reason=reason))
     return index
 
@@ -63,13 +70,17 @@ def build_index(factory: str, vectors: VectorFile) -> faiss.Index:
     factory (str): String for `faiss.index_factory`.
     vectors (VectorFile): The vectors.
     RETURNS (faiss.Index): The index.
+    RAISES (ValueError): S829 when FAISS cannot build it.
     """
     index = empty_index(factory, vectors.width)
-    if not index.is_trained:
-        enough = training_rows(factory)[1]
-        rows = np.random.default_rng(0).permutation(vectors.rows)[:enough]
-        index.train(vectors[np.sort(rows)])
-    extend_index(index, vectors)
+    try:
+        if not index.is_trained:
+            enough = training_rows(factory)[1]
+            rows = np.random.default_rng(0).permutation(vectors.rows)[:enough]
+            index.train(vectors[np.sort(rows)])
+        extend_index(index, vectors)
+    except RuntimeError as error:
+        raise ValueError(Errors.S829.format(factory=factory, width=vectors.width, reason=_reason(error))) from error
     return index
 
 
@@ -172,6 +183,20 @@ def file_sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _reason(error: RuntimeError) -> str:
+    """What FAISS says, without the place in its source."""
+    return first_line(error).rsplit("Error: ", 1)[-1]
+
+
+def _leaves_out_rows(core: faiss.Index) -> bool:
+    import faiss
+
+    if isinstance(core, faiss.IndexHNSW):
+        return not isinstance(faiss.downcast_index(core.storage), faiss.Index2Layer)
+    additive = (faiss.IndexIVFAdditiveQuantizer, faiss.IndexIVFAdditiveQuantizerFastScan)
+    return isinstance(core, (faiss.IndexFlat, faiss.IndexIVF)) and not isinstance(core, additive)
 
 
 def _core(index: faiss.Index) -> faiss.Index:

@@ -66,11 +66,21 @@ def _path(name: Any) -> str:
 
 
 def _scalar(name: str, value: Any) -> str | int | float:
-    if isinstance(value, str) and is_unicode(value):
-        return value
-    if isinstance(value, (int, float)) and math.isfinite(value) and abs(value) < 2**63:
-        return value
-    raise _bad({name: value}, "values are texts, finite numbers, true or false")
+    if not is_scalar(value):
+        raise _bad({name: value}, "values are texts, finite numbers, whole ones of 64 bits at most, true or false")
+    return value
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether a field can be compared with a value.
+
+    value (Any): The value.
+    RETURNS (bool): True for texts, finite numbers, of the whole ones those of 64 bits, and truth values.
+    """
+    if isinstance(value, str):
+        return is_unicode(value)
+    # SQLite knows no longer whole numbers.
+    return abs(value) < 2**63 if isinstance(value, int) else isinstance(value, float) and math.isfinite(value)
 
 
 def is_unicode(text: str) -> bool:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -304,7 +305,7 @@ class RecordStore:
     def _read_state(self) -> IndexState:
         found = self._db.execute("SELECT value FROM state").fetchone()
         try:
-            return IndexState(**json.loads(found[0]))
+            return _checked_state(IndexState(**json.loads(found[0])))
         except (TypeError, ValueError) as error:
             raise ValueError(Errors.S823.format(path=self.folder, reason=f"{FILE} holds no state")) from error
 
@@ -347,6 +348,21 @@ class RecordStore:
             if is_coded(error):
                 raise
             raise OSError(Errors.S826.format(path=self.folder, reason=error.strerror or error)) from error
+
+
+def _checked_state(state: IndexState) -> IndexState:
+    """The state, when its fields have their types, its rows add up, and its files are in its folder."""
+    for field in fields(state):
+        kind = {"int": int, "str": str}.get(str(field.type))
+        if kind and not isinstance(getattr(state, field.name), kind):
+            raise ValueError(f"{field.name} is no {field.type}")
+    if state.width < 1 or not 0 <= state.indexed <= state.rows or (state.indexed and not state.file):
+        raise ValueError("numbers do not fit one another")
+    # Files are written and removed by these names.
+    for pattern, name in ((r"vectors-\d+\.f32", state.vectors), (r"(index-\d+\.faiss)?", state.file)):
+        if not re.fullmatch(pattern, name):
+            raise ValueError(f"{name!r} is no file of an index")
+    return state
 
 
 def _has_changes(path: Path) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Errors, SamarkandWarning, Warnings, spoken
-from .index_changes import METRICS, checked_ids, checked_records, checked_vectors, is_blank
+from .index_changes import METRICS, checked_count, checked_ids, checked_records, checked_vectors, is_blank
 from .index_choice import Effort, default_effort
 from .index_devices import GpuSearch, find_gpu
 from .index_generation import LoadedIndex, empty_index
@@ -88,15 +88,18 @@ class SearchIndex:
         encoder (str): Its name or folder.
         gpu (Optional[bool]): As in `open`.
         RETURNS (SearchIndex): The index.
-        RAISES (ValueError): S829 for an unknown factory, S835 for an unknown metric or width.
+        RAISES (ValueError): S829 for an unknown factory, S835 for an unknown metric, width or memory.
         RAISES (FileExistsError): S821 when there is an index.
+        RAISES (RuntimeError): S830 when there is no GPU that was insisted on.
         """
         if metric not in METRICS:
             raise ValueError(Errors.S835.format(name="metric", value=metric, expected=" or ".join(METRICS)))
-        if not isinstance(width, int) or width < 1:
-            raise ValueError(Errors.S835.format(name="width", value=width, expected="1 or more"))
+        width = checked_count("width", width)
+        memory = None if memory is None else checked_count("memory", memory)
         if factory != "auto":
             empty_index(factory, width)
+        # Nothing is made that could not be opened.
+        find_gpu(gpu)
         state = IndexState(width, metric, factory, memory, fingerprint, encoder)
         create_store(Path(folder), state)
         return cls.open(folder, gpu=gpu)
@@ -274,8 +277,7 @@ class SearchIndex:
             and -1 where there are fewer neighbours.
         RAISES (ValueError): As `search`.
         """
-        if not isinstance(k, int) or k < 1:
-            raise ValueError(Errors.S835.format(name="k", value=k, expected="1 or more"))
+        k = checked_count("k", k)
         queries = checked_vectors(vectors, self.state.width, self.state.metric)
         found = self._snapshot.nearest(queries, k, filter, rerank, effort or default_effort(self.factory, k))
         blank = is_blank(queries)

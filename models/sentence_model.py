@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import math
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,9 +102,11 @@ class SentenceTransformerModel:
         longest = self.model.max_seq_length
         if longest is None or math.isinf(longest):
             return [(text, 1)]
-        # No text has more pieces than bytes: most need not be cut into pieces to know that they are short.
+        # No text has more pieces than bytes, with a space before it: most need not be cut to know that they are short.
+        # Tokenizers may write compatibility characters out, such as a half as three.
         room = longest - _special_pieces(self.model)
-        if len(text.encode("utf-8", "replace")) <= room:
+        forms = (text, unicodedata.normalize("NFKC", text)) if len(text) < room else ()
+        if forms and max(len(form.encode("utf-8", "replace")) for form in forms) < room:
             return [(text, 1)]
         found = self.model.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,16 @@ class SentencePairs:
             found = self.tokenizer.backend_tokenizer.encode_batch_fast(texts[start : start + BLOCK])
             counts += map(len, found)
         return counts
+
+
+def pairs_fingerprint(folder: Path) -> str:
+    """A checksum of the pairs to train on and of their pieces.
+
+    folder (Path): Folder that `SentencePairs.load` has read.
+    RETURNS (str): The checksum.
+    """
+    pairs, tokenizer = (zlib.crc32((folder / name).read_bytes()) for name in (PAIRS, f"{TOKENIZER}/tokenizer.json"))
+    return f"{pairs:08x}-{tokenizer:08x}"
 
 
 def draw_pairs(

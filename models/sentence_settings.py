@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from .masked_lm import EncoderShape
 from .mirror_views import ViewSettings
 from .precision import TrainingPrecision
 from .settings import require
 
+# Settings that a resumed training may change. Pairs and texts are compared by what is in them.
+FREE = ("output", "pairs", "texts", "training.log_steps", "training.save_steps", "training.workers")
+# Settings that a stage of a distillation is the first to read, beside its own steps.
+FIRST_READ = {
+    "assistant": ("assistant.encoder", "assistant.layers"),
+    "embedding": ("student",),
+    "relation": ("relation", "begin"),
+    "end": ("whitening",),
+}
 # Keys of the same file that belong to `samarkand prepare-pairs`.
 PREPARATION = ("corpora", "sources", "open_only", "most", "longest", "held_out", "english", "vocabulary", "seed")
 
@@ -102,6 +111,7 @@ class SelfSupervisedSettings:
     training: SentenceTrainingSettings = field(default_factory=SentenceTrainingSettings)
 
     def __post_init__(self) -> None:
+        _check_steps(self.steps)
         require(self.limit >= 2, "limit", self.limit, "2 or more")
         require(self.temperature > 0, "temperature", self.temperature, "above 0")
         require(0 < self.dropout < 1, "dropout", self.dropout, "between 0 and 1")
@@ -135,6 +145,7 @@ class ContrastiveSettings:
 
     def __post_init__(self) -> None:
         _check_shares(self)
+        _check_steps(self.steps)
         require(self.temperature > 0, "temperature", self.temperature, "above 0")
 
 
@@ -223,6 +234,32 @@ class DistillationSettings:
     def __post_init__(self) -> None:
         _check_shares(self)
         require(0 <= self.whitening <= 1, "whitening", self.whitening, "from 0 to 1")
+
+
+def stage_settings(settings: DistillationSettings, stage: str) -> dict[str, Any]:
+    """The settings that the result of a stage depends on, those of the stages before it among them.
+
+    settings (DistillationSettings): The recipe.
+    stage (str): A field of `StageSettings`.
+    RETURNS (dict[str, Any]): What is left of `asdict(settings)`; stages that are left out are not in it.
+    """
+    found = asdict(settings)
+    names = [*found["stages"], "end"]
+    last = names.index(stage)
+    unread = [key for name in names[last + 1 :] for key in FIRST_READ.get(name, ())]
+    unread += [f"stages.{name}" for name in names[last + 1 : -1]]
+    if settings.begin:
+        unread += ["assistant", "student", *(f"stages.{name}" for name in names[:last])]
+    unread += [f"stages.{name}" for name, steps in found["stages"].items() if not steps["steps"]]
+    for key in unread:
+        section, _, name = key.rpartition(".")
+        (found[section] if section else found).pop(name, None)
+    return found
+
+
+def _check_steps(settings: StepSettings) -> None:
+    """Refuse to leave out the only stage that there is."""
+    require(settings.steps >= 1, "steps.steps", settings.steps, "1 or more")
 
 
 def _check_shares(settings: ContrastiveSettings | DistillationSettings) -> None:

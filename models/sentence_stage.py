@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ from transformers.trainer_utils import get_last_checkpoint
 from ..errors import Errors
 from .precision import takes_bf16
 from .process_group import Ranks
-from .sentence_settings import SentenceTrainingSettings, StepSettings
+from .sentence_settings import FREE, SentenceTrainingSettings, StepSettings
+from .training_record import check_record, write_record
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Report = Callable[[Row], None]
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, ENCODER = "checkpoints", "encoder"
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,12 @@ class Stage:
     """What a stage needs of its training.
 
     name (str): Its name, for the log.
-    folder (Path): Where its checkpoints are.
+    folder (Path): Where its checkpoints and its encoder are.
     steps (StepSettings): How long and how fast.
     training (SentenceTrainingSettings): What stages share.
     ranks (Ranks): This process among its fellows.
     report (Optional[Report]): Takes each line of the log, in the first rank.
+    settings (Mapping[str, Any]): All that its result depends on, JSON types, saved beside its checkpoints.
     """
 
     name: str
@@ -47,6 +49,20 @@ class Stage:
     training: SentenceTrainingSettings
     ranks: Ranks
     report: Report | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def encoder(self) -> Path:
+        """RETURNS (Path): Folder of the result, which is there once the stage is done."""
+        return self.folder / ENCODER
+
+    def check(self) -> None:
+        """Refuse to go on with what other settings have made.
+
+        RAISES (ValueError): S738 when it does not say what has made it, S742 when that is other settings.
+        """
+        if self.encoder.exists() or (self.steps.steps and self._last_checkpoint):
+            check_record(self.folder, self.settings, FREE)
 
     def run(
         self,
@@ -81,8 +97,9 @@ class Stage:
             loss=loss,
             callbacks=[_Log(self)],
         )
-        found = get_last_checkpoint(self._checkpoints) if Path(self._checkpoints).is_dir() else None
-        trainer.train(resume_from_checkpoint=found)
+        if self.ranks.is_first:
+            write_record(self.folder, self.settings)
+        trainer.train(resume_from_checkpoint=self._last_checkpoint)
         # Rows share texts with several others, and which of them come first differs from epoch to epoch.
         if trainer.state.global_step < self.steps.steps:
             about = {"done": trainer.state.global_step, "steps": self.steps.steps}
@@ -91,6 +108,10 @@ class Stage:
     @property
     def _checkpoints(self) -> str:
         return str(self.folder / CHECKPOINTS)
+
+    @property
+    def _last_checkpoint(self) -> str | None:
+        return get_last_checkpoint(self._checkpoints) if Path(self._checkpoints).is_dir() else None
 
     def _arguments(self, distinct: bool, lengths: np.ndarray | None) -> TrainingArguments:
         from sentence_transformers import SentenceTransformerTrainingArguments
@@ -155,8 +176,10 @@ class _Log(TrainerCallback):
             return
         loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
         if not math.isfinite(loss + norm):
-            last = get_last_checkpoint(args.output_dir) or "none"
-            raise RuntimeError(Errors.S740.format(loss=loss, norm=norm, step=state.global_step, last=last))
+            about = {"loss": loss, "norm": norm, "step": state.global_step}
+            about["last"] = get_last_checkpoint(args.output_dir) or "none"
+            mend = f"Lower its learn_rate or raise its warmup, remove {self.stage.folder}, and --resume"
+            raise RuntimeError(Errors.S740.format(**about, mend=mend))
         if self.stage.report and self.stage.ranks.is_first:
             row = {"stage": self.stage.name, "step": state.global_step, "steps": state.max_steps}
             self.stage.report(row | {"loss": loss, "norm": norm, "rate": logs["learning_rate"]})

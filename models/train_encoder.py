@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import Errors, is_first_rank, tell
+from ..replacing import file_in_the_way
 from .checkpoints import checkpoints
 from .encoder_base import base_shape
 from .encoder_settings import PREPARATION, EncoderSettings
@@ -38,11 +39,13 @@ def train_encoder(
     resume (bool): Whether to go on from the last checkpoint, if there is one.
     report (Optional[Callable]): Takes each line of the log, in the first rank.
     RETURNS (dict): The last line of the log.
-    RAISES (ValueError): S730 to S732 for the settings, S735 and S736 for the text, S737 to S742 for what keeps the
-        training from starting, S744 and S745 for the base.
+    RAISES (ValueError): S516 for an output that is a file, S730 to S732 for the settings, S735 and S736 for the text,
+        S737 to S742 for what keeps the training from starting, S744 and S745 for the base.
     RAISES (RuntimeError): S740 when the loss is no number any more.
     """
     found = read_settings(config, overrides, EncoderSettings)
+    if in_the_way := file_in_the_way(Path(str(found.get("output", "")))):
+        raise ValueError(Errors.S516.format(path=in_the_way))
     objective = found.get("objective", MASKED_LM)
     if objective != MASKED_LM:
         from .train_sentences import train_sentences

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +14,12 @@ from torch import nn
 
 from ..compression import COMPRESSIONS, damage_errors, open_compressed
 from ..errors import Errors, first_line
-from .distillation import ENCODER, Distillation, save_encoder
+from .distillation import Distillation, save_encoder
 from .mirror_views import hide_span
 from .process_group import Ranks, joined_ranks
 from .sentence_losses import MirrorLoss
 from .sentence_model import load_sentence_model
-from .sentence_pairs import SentencePairs
+from .sentence_pairs import SentencePairs, pairs_fingerprint
 from .sentence_settings import (
     OBJECTIVES,
     PREPARATION,
@@ -51,7 +53,8 @@ def train_sentences(
     resume (bool): Whether to go on with what is in the output, if anything is.
     report (Optional[Report]): Takes lines of the log, in the first rank.
     RETURNS (Row): What the training says at its end.
-    RAISES (ValueError): S730 to S732 for the settings, S741 for an output that exists, and what the objective raises.
+    RAISES (ValueError): S730 to S732 for the settings, S741 for an output that exists, S738 and S742 for one that
+        cannot be gone on with, and what the objective raises.
     RAISES (RuntimeError): S740 when the loss is no number any more, and as `Stage.run`.
     """
     require(objective in OBJECTIVES, "objective", objective, "one of masked-lm, " + ", ".join(OBJECTIVES))
@@ -72,7 +75,11 @@ def _mirror(settings: SelfSupervisedSettings, ranks: Ranks, report: Report | Non
     model = load_sentence_model(settings.encoder, pooling=settings.pooling, device=str(ranks.device)).model
     set_dropout(model, settings.dropout)
     loss = _matryoshka(model, MirrorLoss(model, settings.temperature, settings.positive_in_sum), settings.dims)
-    return _train("mirror", settings, ranks, report, model, loss, _views(settings, model))
+    mask = _mask(settings, model)
+    texts = read_lines(settings.texts, settings.limit)
+    fingerprint = zlib.crc32("\n".join(texts).encode())
+    known = {"texts": f"{fingerprint:08x}"}
+    return _train(settings, ranks, report, model, loss, _views(settings, texts, mask), known)
 
 
 def _contrastive(settings: ContrastiveSettings, ranks: Ranks, report: Report | None) -> Row:
@@ -86,39 +93,46 @@ def _contrastive(settings: ContrastiveSettings, ranks: Ranks, report: Report | N
     both = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
     loss = MultipleNegativesRankingLoss(model, scale=1 / settings.temperature, **both)
     data = pairs.train.select(drawn).select_columns(["english", "other"])
-    return _train("contrastive", settings, ranks, report, model, _matryoshka(model, loss, settings.dims), data)
+    known = {"pairs": pairs_fingerprint(Path(settings.pairs))}
+    return _train(settings, ranks, report, model, _matryoshka(model, loss, settings.dims), data, known)
 
 
 def _train(
-    name: str,
     settings: SelfSupervisedSettings | ContrastiveSettings,
     ranks: Ranks,
     report: Report | None,
     model: SentenceTransformer,
     loss: nn.Module,
     data: Dataset,
+    known: Mapping[str, str],
 ) -> Row:
-    output = Path(settings.output)
+    """Train an encoder in a single stage; `known` are the fingerprints of what it learns from."""
+    name, record = settings.objective, {**asdict(settings), "data": known}
+    stage = Stage(name, Path(settings.output), settings.steps, settings.training, ranks, report, record)
+    stage.check()
     torch.manual_seed(settings.training.seed)
     model.max_seq_length = settings.training.max_length
     model.requires_grad_(True)
     # The same text among the negatives of itself would teach that it is unlike itself.
-    Stage(name, output, settings.steps, settings.training, ranks, report).run(model, loss, data, distinct=True)
+    stage.run(model, loss, data, distinct=True)
     if ranks.is_first:
-        save_encoder(model.eval(), output / ENCODER)
+        save_encoder(model.eval(), stage.encoder)
     ranks.wait()
     return {"stage": name, "step": settings.steps.steps, "rows": len(data)}
 
 
-def _views(settings: SelfSupervisedSettings, model: SentenceTransformer) -> Dataset:
-    """Texts beside their other views, as many as the steps take, each view drawn anew."""
-    from datasets import Dataset
-
+def _mask(settings: SelfSupervisedSettings, model: SentenceTransformer) -> str:
     # A table of pieces has a tokenizer that knows of no mask.
     mask = getattr(model.tokenizer, "mask_token", None)
     if mask is None:
         raise ValueError(Errors.S874.format(encoder=settings.encoder))
-    texts = read_lines(settings.texts, settings.limit)
+    return mask
+
+
+def _views(settings: SelfSupervisedSettings, texts: list[str], mask: str) -> Dataset:
+    """Texts beside their other views, as many as the steps take, each view drawn anew."""
+    from datasets import Dataset
+
     need = settings.steps.steps * settings.steps.batch_size
     rows: dict[str, list[str]] = {"text": [], "view": []}
     chance = random.Random(settings.training.seed)

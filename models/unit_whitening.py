@@ -8,7 +8,7 @@ import numpy as np
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from .whitening_map import SHORTEST
+from .whitening_map import SHORTEST, check_width
 
 
 def build_whitening_layer() -> Model[Floats2d, Floats2d]:
@@ -40,6 +40,7 @@ def _forward(model: Model[Floats2d, Floats2d], X: Floats2d, is_train: bool) -> t
     if not model.has_param("W"):
         return X, lambda dY: dY
     xp = model.ops.xp
+    check_width(X.shape, model.get_dim("nI"))
     W, filled = model.get_param("W"), X.any(axis=1, keepdims=True)
     Y = (X @ W + model.get_param("c")) * filled
     scale = xp.ones((len(Y), 1), dtype="f")

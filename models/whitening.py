@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Integral
 
 import numpy as np
 
@@ -111,7 +112,7 @@ class VectorStatistics:
         trace = np.trace(covariance)
         if trace <= SAME * (self.mean @ self.mean):
             raise ValueError(Errors.S814.format(count=self.count))
-        require(not isinstance(dim, int) or dim <= self.width, "dim", dim, f"from 1 to {self.width}")
+        check_dim(dim, self.width)
         rho = oas_shrinkage(covariance, self.count) if shrinkage == "oas" else float(shrinkage)
         covariance *= 1 - rho
         covariance[np.diag_indices(self.width)] += rho * trace / self.width
@@ -189,13 +190,23 @@ def check_whitening(
     dim, retained, shrinkage, exponent, floor: As `VectorStatistics.whitening` takes them.
     RAISES (ValueError): S732.
     """
-    is_dim = dim in (None, "auto") or (isinstance(dim, int) and dim >= 1)
+    is_dim = dim in (None, "auto") or (isinstance(dim, Integral) and not isinstance(dim, bool) and dim >= 1)
     is_weight = isinstance(shrinkage, (int, float)) and 0 <= shrinkage <= 1
     require(is_dim, "dim", dim, '1 or more, or "auto"')
     require(0 < retained <= 1, "retained", retained, "above 0, to 1")
     require(is_weight or shrinkage == "oas", "shrinkage", shrinkage, 'from 0 to 1, or "oas"')
     require(0 <= exponent <= 1, "exponent", exponent, "from 0 to 1")
     require(0 <= floor < 1, "floor", floor, "from 0 to below 1")
+
+
+def check_dim(dim: int | str | None, width: int) -> None:
+    """Refuse more dimensions than vectors have.
+
+    dim (Optional[int | str]): As `VectorStatistics.whitening` takes it.
+    width (int): Width of the vectors.
+    RAISES (ValueError): S732.
+    """
+    require(not isinstance(dim, Integral) or dim <= width, "dim", dim, f"from 1 to {width}")
 
 
 def oas_shrinkage(covariance: np.ndarray, count: int) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from tqdm import tqdm
 
+from ..errors import Errors
 from ..models.sentence_model import SentenceModel
 
 # Batches that are encoded at once: sentences of like length then share a batch.
@@ -47,6 +48,7 @@ class EncodeOnce:
 
         sides (Sequence[str]): Its sides.
         RETURNS (list[np.ndarray]): Shape (len(side), width) for each, float32.
+        RAISES (ValueError): S848 for a vector that is not finite.
         """
         texts = list(dict.fromkeys(text for side in sides for text in side))
         self._encode([text for text in texts if text not in self._kept])
@@ -66,6 +68,10 @@ class EncodeOnce:
         for start in range(0, len(texts), size):
             began = time.perf_counter()
             block = texts[start : start + size]
-            self._kept.update(zip(block, self._model.encode(block, batch_size=self._batch_size)))
+            vectors = self._model.encode(block, batch_size=self._batch_size)
+            is_finite = np.isfinite(vectors).all(axis=1)
+            if not is_finite.all():
+                raise ValueError(Errors.S848.format(text=block[is_finite.argmin()][:40]))
+            self._kept.update(zip(block, vectors))
             self.seconds += time.perf_counter() - began
             self._bar.update(len(block))

@@ -51,7 +51,9 @@ def evaluate_encoder_cli(
         from .evaluate_encoder import evaluate_encoder
         from .evaluation_report import result_tables, write_results
         from .evaluation_sets import load_sets
+        from .option_checks import check_folder
 
+        check_folder(output)
         chosen = load_sets(data or os.environ.get("SAMARKAND_DATA") or None, sets)
         encoder = _load(model, pooling)
         found = evaluate_encoder(encoder, chosen, limit=limit, batch_size=batch_size, progress=True)

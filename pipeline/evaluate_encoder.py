@@ -45,6 +45,7 @@ def evaluate_encoder(
         "means": of both by family; "mpts": figures by predictor and perspective, or None; "isotropy": by kind of set;
         "model": fingerprint and width; "sentences": distinct ones; "seconds": of encoding.
     RAISES (UsageError): S507 for a limit or batch size below 1.
+    RAISES (ValueError): S848 for a vector that is not finite.
     """
     check_options(limit=at_least_one(limit), batch_size=at_least_one(batch_size))
     sets = sets.head(limit)

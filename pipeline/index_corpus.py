@@ -23,7 +23,7 @@ from ..models.sentence_model import SentenceModel
 from .batches import batched
 from .files import QUARANTINE, SUMMARY, write_aside, write_errors
 from .index_entries import Entry, EntryMaker, encode_entries, refuse
-from .option_checks import TXT_UNITS, at_least_one, check_options, one_of
+from .option_checks import TXT_UNITS, at_least_one, check_folder, check_options, one_of
 from .quarantine import Quarantine
 from .readers import check_source, read_source
 from .records import ReadOptions, Rejected
@@ -99,7 +99,7 @@ def index_corpus(
     limit (int | None): Stop after this many records of the input.
     progress (bool): Show the progress on standard error when that is a terminal.
     RETURNS (dict): The summary: counts, seconds, what the index is.
-    RAISES (UsageError): S501 to S507, S512, S751, S821 before anything is written.
+    RAISES (UsageError): S501 to S507, S512, S516, S751, S821 before anything is written.
     RAISES (ValueError | OSError | RuntimeError): As `load_encoder`, `SearchIndex.create` and `open`.
     WARNS: SW820 when records have vectors of zeros.
     """
@@ -116,6 +116,7 @@ def index_corpus(
         limit_of_auto = None if memory is None else parse_size(memory)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    check_folder(output)
     exists = (Path(output) / FILE).exists()
     if exists and not add:
         raise UsageError(Errors.S821.format(path=output))

@@ -57,7 +57,8 @@ class EntryMaker:
             id = fields.pop(name, None)
             if isinstance(id, bool) or not isinstance(id, (str, int)) or id == "":
                 return [refuse(record, f"the field {name!r} holds {id!r}, and an id is a text or a whole number")]
-        texts = [record.text] if self._split is None else self._split(record.text)
+        # A blank record has no sentences, and is one entry all the same.
+        texts = [record.text] if self._split is None else self._split(record.text) or [record.text]
         names = [str(id)] if self._split is None else [f"{id}#{number}" for number in range(1, len(texts) + 1)]
         try:
             checked_records(names, len(texts), texts, [fields] * len(texts))

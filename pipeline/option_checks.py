@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..errors import Errors
+from ..replacing import file_in_the_way
 from .sources import UsageError
 
 TXT_UNITS = ("line", "file")
@@ -46,3 +48,13 @@ def check_options(**options: Check) -> None:
     for name, check in options.items():
         if not check.valid:
             raise UsageError(Errors.S507.format(name=name, value=check.value, expected=check.expected))
+
+
+def check_folder(output: str | Path) -> None:
+    """Refuse a file where a folder is to be written.
+
+    output (str | Path): The folder.
+    RAISES (UsageError): S516.
+    """
+    if found := file_in_the_way(Path(output)):
+        raise UsageError(Errors.S516.format(path=found))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Errors
-from ..models.record_filter import Filter
+from ..models.record_filter import Filter, is_scalar
 from ..models.search_index import SearchIndex
 from ..models.sentence_model import SentenceModel
 from .readers import check_source, read_source
@@ -101,7 +101,7 @@ def read_conditions(conditions: Sequence[str]) -> Filter | None:
             expected = "either = or comparisons, for one field"
             raise UsageError(Errors.S507.format(name="filter", value=condition, expected=expected))
         if sign == "=":
-            kept += [value] if isinstance(value, str) else [value, text]
+            kept += [value, text] if not isinstance(value, str) and is_scalar(value) else [text]
         else:
             kept[sign] = value
     return wanted or None

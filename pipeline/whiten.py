@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors
-from .option_checks import TXT_UNITS, at_least_one, check_options, one_of
+from .option_checks import TXT_UNITS, at_least_one, check_folder, check_options, one_of
 from .readers import check_source, read_source
 from .records import ReadOptions, Record
 from .sources import Source, UsageError, find_sources
@@ -66,12 +66,12 @@ def whiten(
     force (bool): Replace a folder that an earlier call wrote.
     progress (bool): Show a bar on standard error when that is a terminal.
     RETURNS (dict): The summary: sentences, blank and skipped ones, widths, share of the variance, seconds.
-    RAISES (UsageError): S501 to S507, S817, before anything is read.
+    RAISES (UsageError): S501 to S507, S516, S817, before anything is read.
     RAISES (ValueError): S732 for settings, S800 and S801 for the model, S811 to S814 for the vectors.
     RAISES (OSError): S512 for a file that fails.
     """
     from ..models.sentence_model import SentenceTransformerModel, load_sentence_model
-    from ..models.whitening import VectorStatistics, check_whitening
+    from ..models.whitening import VectorStatistics, check_dim, check_whitening
     from ..models.whitening_exports import append_whitening, without_normalize
 
     check_whitening(dim, retained, shrinkage, exponent, 0.0)
@@ -81,6 +81,7 @@ def whiten(
     sources = _plan(inputs, output, options, force)
     loaded = load_sentence_model(model, pooling=pooling, device=device, max_length=max_length)
     encoder = SentenceTransformerModel(without_normalize(loaded.model))
+    check_dim(dim, encoder.width)
     began = time.perf_counter()
     statistics, counts = VectorStatistics(), Counter()
     texts = islice(_texts(sources, options, counts), limit)
@@ -113,6 +114,7 @@ def whiten(
 
 def _plan(inputs: list[str], output: Path, options: ReadOptions, force: bool) -> list[Source]:
     """Find the sources, and refuse what would go wrong later."""
+    check_folder(output)
     sources = find_sources(inputs, exclude=output)
     _check_output(output, sources, force)
     for source in sources:
@@ -126,7 +128,7 @@ def _check_output(output: Path, sources: list[Source], force: bool) -> None:
 
     if not output.exists():
         return
-    if not output.is_dir() or (any(output.iterdir()) and not (output / FILE).is_file()):
+    if any(output.iterdir()) and not (output / FILE).is_file():
         raise UsageError(Errors.S817.format(path=output))
     if any(output.iterdir()) and not force:
         raise UsageError(Errors.S504.format(paths=output))

@@ -182,6 +182,18 @@ def test_what_cannot_be_looked_up_is_an_error(folder):
         pipeline(folder, k=0)
 
 
+def test_S849_damaged_settings_are_told(folder, tmp_path):
+    pipe = pipeline(folder).get_pipe("retriever")
+    with pytest.raises(ValueError, match=r"S849.*retriever\.json"):
+        pipe.from_disk(tmp_path / "none")
+    pipe.to_disk(tmp_path / "saved")
+    for damaged in (b"{", b"\xff", b"[]", b'{"configured": {}, "set": {}}'):
+        (tmp_path / "saved" / "retriever.json").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"S849.*retriever\.json"):
+            pipe.from_disk(tmp_path / "saved")
+    assert (pipe.index, pipe.k) == (folder, pipeline(folder).get_pipe("retriever").k)
+
+
 def test_the_error_handler_is_used(folder):
     failed = []
     nlp = pipeline(folder, encoder={"width": 9})

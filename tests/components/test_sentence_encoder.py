@@ -115,6 +115,17 @@ def test_units_are_what_is_asked_for():
     assert np.any(doc[0:2].vector)
 
 
+def test_S847_vectors_of_other_tokens_are_not_given():
+    doc = make_nlp(units=["sents"])("One two. Three four. Five six.")
+    assert np.any(doc[0:3].vector)
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(doc[0:3])
+        retokenizer.merge(doc[3:6])
+    with pytest.raises(ValueError, match=r"S847.*One two\. Three four\. Five"):
+        _ = doc[0:3].vector
+    assert np.any(doc.vector)
+
+
 def test_sentences_have_to_be_there():
     nlp = make_nlp(units=["sents"])
     nlp.remove_pipe("sentencizer")
@@ -305,6 +316,10 @@ def test_the_map_of_another_model_is_refused(normal, tmp_path):
     replace(whitening, fingerprint="").save(tmp_path / FILE)
     with pytest.raises(ValueError, match="S810"):
         make_whitened(make_encoder_folder(tmp_path / "wide", width=32), tmp_path / FILE)
+    nlp, other = make_nlp(), replace(whitening, fingerprint="").truncate(4)
+    nlp.get_pipe("sentence_encoder").set_whitening(replace(other, mean=other.mean[:5], matrix=other.matrix[:5]))
+    with pytest.raises(ValueError, match=r"S810.*16.*5"):
+        nlp("a cat")
 
 
 def test_weights_want_words():

@@ -51,6 +51,12 @@ def test_translations_are_nearest(encoder):
     np.testing.assert_allclose(np.linalg.norm(english, axis=1), 1, atol=1e-5)
 
 
+def test_characters_that_are_written_out_are_read_to_their_end(encoder):
+    # In 54 bytes, 125 pieces and a word: twice what is read at once.
+    cat, dog = encoder.encode(["½" * 25 + " cat", "½" * 25 + " dog"])
+    assert not np.allclose(cat, dog, atol=1e-3)
+
+
 def test_the_bundled_pipeline_has_it_for_who_asks(encoder):
     nlp = samarkand.load()
     assert "sentence_encoder" in nlp.disabled

@@ -125,6 +125,17 @@ def test_damage_is_told_in_one_line(tmp_path, whole, name, damage, code):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["'$.width', 'a'", "'$.rows', -1", "'$.indexed', 1, '$.file', ''", "'$.file', 3", "'$.vectors', '../others.f32'"],
+)
+def test_a_state_that_makes_no_sense_is_damage(tmp_path, whole, change):
+    shutil.copytree(whole, tmp_path / "i")
+    _sql(tmp_path / "i" / FILE, f"UPDATE state SET value = json_set(value, {change})")
+    with pytest.raises(ValueError, match=r"S823.*no state"):
+        SearchIndex.open(tmp_path / "i")
+
+
 def test_a_database_with_a_torn_page_is_noticed(tmp_path, whole):
     shutil.copytree(whole, tmp_path / "i")
     data = bytearray((tmp_path / "i" / FILE).read_bytes())

@@ -90,6 +90,13 @@ def test_what_a_gpu_cannot_do_is_done_by_the_cpu(tmp_path, played, monkeypatch):
         assert played.calls == []
 
 
+def test_S830_an_index_that_cannot_be_opened_is_not_made(tmp_path, monkeypatch, played):
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
+    with pytest.raises(RuntimeError, match="S830"):
+        SearchIndex.create(tmp_path / "i", WIDTH, gpu=True)
+    SearchIndex.create(tmp_path / "i", WIDTH).close()
+
+
 def test_no_gpu_is_an_error_only_when_one_was_asked_for(monkeypatch, played):
     assert find_gpu(False) is None
     assert find_gpu(None) is not None

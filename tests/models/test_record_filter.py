@@ -74,6 +74,7 @@ def test_values_of_the_user_are_never_part_of_the_sql():
         {"year": {"=>": 2020}},
         {"year": float("nan")},
         {"year": 2**70},
+        {"year": 10**400},
         {"lang": {">=": ["a"]}},
         {"lang": [None]},
         {"lang": "\ud800"},
@@ -85,3 +86,12 @@ def test_values_of_the_user_are_never_part_of_the_sql():
 def test_what_is_no_filter_is_refused(conditions):
     with pytest.raises(ValueError, match="S832"):
         filter_sql(conditions)
+
+
+def test_numbers_may_be_as_large_as_floats_are():
+    db = sqlite3.connect(":memory:")
+    for value, wanted in ((1e30, {">": 1e20}), (-1e19, -1e19), (1e300, [1e300])):
+        clause, parameters = filter_sql({"n": wanted})
+        sql = f"SELECT count(*) FROM (SELECT ? AS metadata) WHERE {clause}"
+        assert db.execute(sql, (json.dumps({"n": value}), *parameters)).fetchone() == (1,)
+    db.close()

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from index_oracle import exact_scores, files, filled, make_vectors, names
 from samarkand.models import index_writer
+from samarkand.models.index_generation import build_index
 from samarkand.models.record_store import FILE
 from samarkand.models.search_index import SearchIndex
+from samarkand.models.vector_file import VectorFile, append_rows
 
 WIDTH = 16
 
@@ -170,6 +172,8 @@ def _check(index: SearchIndex, model: dict[str, tuple[np.ndarray, int]]) -> None
         (lambda index, v: index.add(["x"], np.full((1, WIDTH), 1e300)), r"S824.*infinite"),
         (lambda index, v: index.search(v[:1, :5], 3), r"S824"),
         (lambda index, v: index.search(v[:1], 0), r"S835.*k"),
+        (lambda index, v: index.search(v[:1], True), r"S835.*k"),
+        (lambda index, v: index.search(v[:1], 2.0), r"S835.*k"),
         (lambda index, v: index.search(v[:1], 3, filter={"a": {"?": 1}}), r"S832"),
     ],
 )
@@ -183,11 +187,32 @@ def test_bad_requests_change_nothing(tmp_path, change, code):
         assert index.search(vectors, 3) == before
 
 
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    vectors = make_vectors(5, WIDTH)
+    with SearchIndex.create(tmp_path / "i", np.int64(WIDTH), memory=np.int32(2**20)) as index:
+        index.add([f"r{i}" for i in range(5)], vectors)
+        assert index.search(vectors, np.int64(3)) == index.search(vectors, 3)
+        assert index.state.memory == 2**20
+
+
+def test_S829_an_index_that_faiss_cannot_build_is_told(tmp_path):
+    append_rows(tmp_path / "v", WIDTH, 0, make_vectors(5, WIDTH).astype(np.float32), 0)
+    with pytest.raises(ValueError, match=r"S829.*IVF16,Flat"):
+        build_index("IVF16,Flat", VectorFile(tmp_path / "v", WIDTH, 5))
+
+
 @pytest.mark.parametrize(
     ("options", "error", "code"),
     [
         ({"factory": "nonsense"}, ValueError, "S829"),
         ({"factory": "NSG16"}, ValueError, r"S829.*cannot leave out rows"),
+        ({"factory": "IVF16,LSQ4x4"}, ValueError, r"S829.*cannot leave out rows"),
+        ({"factory": "HNSW16_2+PQ4"}, ValueError, r"S829.*cannot leave out rows"),
+        ({"factory": "IVF0,Flat"}, ValueError, r"S829.*no lists"),
+        ({"factory": "HNSW0"}, ValueError, r"S829.*2 links"),
+        ({"factory": "IVF16_HNSW1,Flat"}, ValueError, r"S829.*2 links"),
+        ({"memory": "4GB"}, ValueError, r"S835.*memory.*4GB"),
+        ({"memory": 0}, ValueError, r"S835.*memory"),
         ({"metric": "l2"}, ValueError, "S835"),
         ({"width": 0}, ValueError, "S835"),
         ({"gpu": True}, RuntimeError, "S830"),

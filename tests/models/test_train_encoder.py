@@ -231,6 +231,7 @@ def test_what_is_refused(recipe, tmp_path):
         (["--reading.weights", "{xx = 1.0}"], "S736"),
         (["--optimizer.betas", "[0.9]"], "S732"),
         (["--optimizer.rate", "1"], "S731"),
+        (["--output", str(recipe)], "S516.*toml"),
     ):
         with pytest.raises(ValueError, match=code):
             train_encoder(recipe, words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -21,7 +22,13 @@ from samarkand.models.sentence_losses import PieceVectors
 from samarkand.models.sentence_metrics import unit_vectors
 from samarkand.models.sentence_model import load_sentence_model
 from samarkand.models.sentence_pairs import HELD_OUT, PAIRS, TOKENIZER, SentencePairs, draw_pairs
-from samarkand.models.sentence_settings import SentenceTrainingSettings, StepSettings
+from samarkand.models.sentence_settings import (
+    DistillationSettings,
+    SentenceTrainingSettings,
+    StageSettings,
+    StepSettings,
+    stage_settings,
+)
 from samarkand.models.sentence_stage import Stage
 from samarkand.models.teacher_table import teacher_table
 from samarkand.models.train_encoder import describe, train_encoder
@@ -194,6 +201,69 @@ def test_a_stopped_run_goes_on_and_ends_the_same(distilled, tmp_path, pairs, tea
     models = [load_sentence_model(folder / "encoder") for folder in (output, tmp_path / "output")]
     texts = [text for row in sentences()[:8] for text in row]
     np.testing.assert_allclose(models[0].encode(texts), models[1].encode(texts), atol=2e-3)
+
+
+def test_S742_a_stage_goes_on_with_its_own_settings_alone(tmp_path, pairs, teacher):
+    few = {f"stages.{name}": {"steps": 2 * (name in ("pieces", "relation")), "batch_size": 8} for name in STAGES}
+    config, output = distillation(tmp_path, pairs, teacher, **few), tmp_path / "output"
+    train_encoder(config)
+    for words, told in (
+        (["--stages.pieces.learn_rate", "1e-3"], r"pieces was.*: stages\.pieces\.learn_rate\."),
+        (["--stages.pieces.steps", "0"], r"pieces was.*: stages\.pieces\."),
+        (["--stages.assistant.steps", "1"], r"relation was.*: stages\.assistant\."),
+        (["--relation", "softmax"], r"relation was.*: relation\."),
+        (["--student.layers", "2"], r"relation was.*: student\.layers\."),
+        (["--training.seed", "1"], r"pieces was.*: training\.seed\."),
+    ):
+        with pytest.raises(ValueError, match="S742.*" + told):
+            train_encoder(config, words, resume=True)
+    train_encoder(config, ["--whitening", "0.5", "--training.save_steps", "7"], resume=True)
+    assert json.loads((output / "training.json").read_text())["whitening"] == 0.5
+    # As benchmarks/distillation_stages.py has it.
+    shutil.copytree(output / "pieces", tmp_path / "other" / "pieces")
+    words = ["--output", str(tmp_path / "other"), "--student.layers", "2", "--stages.embedding.steps", "1"]
+    assert set(train_encoder(config, words, resume=True)["stages"]) == {"pieces", "embedding", "relation"}
+    (output / "pieces" / "training.json").unlink()
+    with pytest.raises(ValueError, match=r"S738.*output/pieces"):
+        train_encoder(config, resume=True)
+
+
+def test_S742_a_stopped_training_goes_on_with_its_own_settings_alone(tmp_path):
+    class Stopped(Exception):
+        pass
+
+    def stop(row):
+        if row.get("step") == 4:
+            raise Stopped
+
+    texts = [f"the {a} {b} a mat" for a in ("cat", "dog") for b in ("sat on", "ran on", "sat in", "ran in")]
+    config = mirror(tmp_path, make_encoder_folder(tmp_path / "encoder"), texts, steps=6, batch_size=4)
+    words = ["--training.save_steps", "2", "--training.log_steps", "2"]
+    with pytest.raises(Stopped):
+        train_encoder(config, words, report=stop)
+    with pytest.raises(ValueError, match=r"S742.*: temperature\."):
+        train_encoder(config, ["--temperature", "0.1"], resume=True)
+    moved = (tmp_path / "texts.txt").rename(tmp_path / "moved.txt")
+    (tmp_path / "texts.txt").write_text("\n".join(texts[1:]), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"S742.*: data\.texts\."):
+        train_encoder(config, resume=True)
+    steps: list[int] = []
+    words = ["--texts", str(moved), "--training.log_steps", "1"]
+    train_encoder(config, words, resume=True, report=lambda row: steps.append(row["step"]))
+    assert min(steps) >= 3
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["texts"] == str(moved)
+
+
+def test_a_stage_depends_on_what_it_and_those_before_it_read():
+    stages = StageSettings(*(StepSettings(steps) for steps in (1, 0, 1, 1, 1)))
+    settings = DistillationSettings("distill", "output", "teacher", "pairs", stages)
+    first, third = stage_settings(settings, "pieces"), stage_settings(settings, "embedding")
+    assert (list(first["stages"]), list(first["assistant"])) == (["pieces"], ["shape"])
+    assert list(third["stages"]) == ["pieces", "embedding"]
+    assert third.keys() - first.keys() == {"student"}
+    last = stage_settings(replace(settings, begin="student"), "relation")
+    assert list(last["stages"]) == ["relation"]
+    assert not last.keys() & {"assistant", "student", "whitening"}
 
 
 def test_batches_that_ranks_cannot_share_are_refused(tmp_path):
@@ -395,6 +465,37 @@ def test_the_teachers_table_goes_on_where_it_stopped(tmp_path, teacher, monkeypa
     np.testing.assert_allclose(again, table[::-1], atol=2e-3)
 
 
+def test_a_teachers_table_that_was_replaced_is_not_believed(tmp_path, teacher, monkeypatch):
+    model, texts = load_sentence_model(teacher), [en for en, _, _ in sentences()[:4]]
+    wanted = np.array(teacher_table(model, texts, tmp_path / "table.npy"))
+    with monkeypatch.context() as killed:
+        killed.setattr(type(model), "fingerprint", "another")
+        killed.setattr(type(model), "encode", _fail)
+        with pytest.raises(KeyboardInterrupt):
+            teacher_table(model, texts, tmp_path / "table.npy")
+    np.testing.assert_array_equal(teacher_table(model, texts, tmp_path / "table.npy"), wanted)
+
+
+def _fail(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_S875_a_damaged_table_of_a_teacher_is_told(tmp_path, teacher):
+    model, texts, path = load_sentence_model(teacher), [en for en, _, _ in sentences()[:4]], tmp_path / "table.npy"
+    wanted = np.array(teacher_table(model, texts, path))
+    for damaged in (path.read_bytes()[:-5], b"", b"no table"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"S875.*table\.npy"):
+            teacher_table(model, texts, path)
+    np.save(path, np.zeros((2, 3), dtype=np.float16))
+    with pytest.raises(ValueError, match=r"S875.*\(2, 3\)"):
+        teacher_table(model, texts, path)
+    path.unlink()
+    np.testing.assert_array_equal(teacher_table(model, texts, path), wanted)
+    path.with_suffix(".json").write_text("[]", encoding="utf-8")
+    np.testing.assert_array_equal(teacher_table(model, texts, path), wanted)
+
+
 def test_dropout_reaches_attention():
     model = build_masked_lm(EncoderShape(**SHAPE), vocabulary=300, length=16).model.train()
     pieces = torch.randint(5, 300, (2, 8))
@@ -419,6 +520,8 @@ def test_bad_settings_are_told(tmp_path, pairs, teacher):
             train_encoder(config, words, resume=True)
     with pytest.raises(ValueError, match="S864"):
         load_encoder(str(tmp_path / "none"))
+    with pytest.raises(ValueError, match=r"S516.*config\.toml"):
+        train_encoder(config, ["--output", str(config / "inside")])
     (tmp_path / "output").mkdir(exist_ok=True)
     (tmp_path / "output" / "something").touch()
     with pytest.raises(ValueError, match="S741"):
@@ -435,3 +538,5 @@ def test_bad_texts_are_told(tmp_path):
         config = recipe(tmp_path / "config.toml", **settings, texts=str(tmp_path / f"{name}.txt"), dims=dims)
         with pytest.raises(ValueError, match=code):
             train_encoder(config, resume=True)
+    with pytest.raises(ValueError, match=r"S732.*steps\.steps"):
+        train_encoder(config, ["--steps.steps", "0"], resume=True)

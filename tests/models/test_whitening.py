@@ -143,6 +143,11 @@ def test_a_refused_block_changes_nothing():
     assert_same(statistics, fitted(vectors[:10]), 0)
 
 
+def test_a_number_of_numpy_is_a_number():
+    vectors = skewed(300)
+    np.testing.assert_array_equal(fit(vectors, np.int64(7)).matrix, fit(vectors, 7).matrix)
+
+
 @pytest.mark.parametrize("dim", [8, 64, 96])
 def test_whitened_vectors_are_white(dim):
     vectors = skewed(20_000, 96).astype(np.float32)
@@ -288,6 +293,8 @@ def test_too_few_vectors(blocks):
     "values",
     [
         {"dim": 0},
+        {"dim": True},
+        {"dim": np.int64(WIDTH + 1)},
         {"dim": WIDTH + 1},
         {"dim": "some"},
         {"dim": "auto", "retained": 0.0},

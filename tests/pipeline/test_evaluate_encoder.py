@@ -167,6 +167,12 @@ class HashEncoderOfZeros(HashEncoder):
         return np.zeros(self.width)
 
 
+def test_S848_a_vector_that_is_no_number_is_told():
+    encoder = EncodeOnce(HashEncoder(np.nan), [[["a"], ["b"]]])
+    with pytest.raises(ValueError, match=r"S848.*'a'"):
+        encoder.vectors(["a"], ["b"])
+
+
 def test_a_limit_cuts_every_set(folder):
     sets = load_sets(folder, ["samples", "mpts"]).head(4)
     assert {len(pairs.first) for pairs in (*sets.sts, *sets.bitexts)} == {4}
@@ -270,6 +276,13 @@ def test_the_command_says_in_one_line_what_is_wrong(encoder, tmp_path, monkeypat
     assert result.exit_code == 1
     assert re.search(line, result.stderr)
     assert not (tmp_path / "out").exists()
+
+
+def test_S516_a_file_in_the_place_of_the_output_is_told(encoder, tmp_path):
+    (tmp_path / "out").touch()
+    result = runner.invoke(app, [encoder, "--set", "samples", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert re.fullmatch(r"error: \[S516\] .*out is a file.*\n", result.stderr)
 
 
 @pytest.mark.data

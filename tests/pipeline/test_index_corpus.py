@@ -93,6 +93,13 @@ def test_sentences_are_entries(tmp_path):
     assert ids(tmp_path / "i") == {f"{tmp_path}/a.txt:{line}#{n}" for line in (1, 2, 3) for n in (1, 2)}
 
 
+def test_a_blank_record_is_accounted_for_by_sentence_too(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": ""}\n{"text": "A cat. A dog."}\n{"text": " "}\n', encoding="utf-8")
+    with pytest.warns(SamarkandWarning, match=r"SW820.* 2 of 4 "):
+        summary = index_corpus(tmp_path / "a.jsonl", tmp_path / "i", model=Letters(), unit="sentence")
+    assert (summary["added"], summary["blank"]) == (4, 2)
+
+
 def test_bad_records_go_to_quarantine_and_the_rest_goes_on(tmp_path):
     lines = ['{"text": "good one", "key": "a"}', '{"text": "will break", "key": "b"}', "not json"]
     lines += ['{"text": "a nan", "key": "c"}', '{"text": "same key", "key": "a"}', '{"text": "no key"}']
@@ -171,6 +178,13 @@ def test_search(corpus, tmp_path):
     assert [hit["metadata"]["n"] for hit in only[0]["neighbours"]] == [1]
 
 
+def test_S516_a_file_in_the_place_of_the_index_is_told(corpus, tmp_path):
+    (tmp_path / "i").touch()
+    for place in (tmp_path / "i", tmp_path / "i" / "inside"):
+        with pytest.raises(UsageError, match=r"S516.*i is a file"):
+            index_corpus(corpus, place, model=Letters())
+
+
 def test_bad_searches(corpus, tmp_path):
     index_corpus(corpus, tmp_path / "i", model=Letters())
 
@@ -203,6 +217,8 @@ def test_bad_searches(corpus, tmp_path):
         (["a=b=c"], {"a": ["b=c"]}),
         (["ok=true"], {"ok": [True, "true"]}),
         (["x="], {"x": [""]}),
+        (["name=NaN", "name=1e999"], {"name": ["NaN", "1e999"]}),
+        ([f"isbn={10**30}"], {"isbn": [str(10**30)]}),
     ],
 )
 def test_conditions_of_the_command_line(conditions, wanted):

@@ -104,8 +104,10 @@ def _fail(*arguments: object) -> None:
 
 
 def test_what_is_not_ours_is_not_replaced(model, corpus, tmp_path):
-    for place in (corpus.parent, corpus):
-        with pytest.raises(UsageError, match="S817"):
+    with pytest.raises(UsageError, match="S817"):
+        whiten(model, corpus, corpus.parent, force=True)
+    for place in (corpus, corpus / "inside"):
+        with pytest.raises(UsageError, match=f"S516.*{corpus.name} is a file"):
             whiten(model, corpus, place, force=True)
     whiten(model, corpus, tmp_path / "out", dim=4)
     inside = corpus.rename(tmp_path / "out" / "texts.txt")
@@ -127,7 +129,7 @@ def test_refusals(model, corpus, tmp_path):
     with pytest.raises(ValueError, match=r"S813.*blank 1, S522 1"):
         whiten(model, tmp_path / "empty.jsonl", out)
     with pytest.raises(ValueError, match="S732"):
-        whiten(model, corpus, out, dim=WIDTH + 1)
+        whiten(model, tmp_path / "empty.jsonl", out, dim=WIDTH + 1)
     assert not out.exists()
 
 
