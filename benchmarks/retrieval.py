@@ -39,7 +39,7 @@ K, LINKS, CANDIDATES = 10, 32, 128
 BATCH = 10_000
 MEBIBYTE = 2**20
 # Characters of a sentence that is taken.
-LENGTHS = range(20, 400)
+LENGTHS = range(20, 80)
 KINDS = ("Flat", "HNSW", "IVF", "PQ")
 PEERS = ("hnswlib", "usearch")
 
@@ -296,7 +296,7 @@ def real_vectors(encoder: str, precision: Literal["fp32", "bf16"], path: Path | 
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     else:
         model = load_sentence_model(encoder, precision=precision)
-        vectors = model.encode(distinct_sentences(count), batch_size=128, progress=True)
+        vectors = model.encode(distinct_sentences(count), batch_size=16, progress=True)
         if path is not None:
             np.save(path, vectors)
     vectors = np.asarray(vectors[:count], dtype=np.float32)
