@@ -17,7 +17,7 @@ from .progress import Progress
 from .readers import check_source
 from .run import Run
 from .run_options import RunOptions
-from .sources import STDIN, Source, UsageError, find_sources, output_names
+from .sources import STDIN, UsageError, find_sources, output_names, protect_inputs
 from .store import is_url, output_place
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def annotate(
     _refuse_long(options.output, targets)
     if folder is not None:
         _refuse_among_inputs(folder, options.inputs)
-        _protect_inputs(sources, folder, targets)
+        sides = ((folder, side) for side in (QUARANTINE, SUMMARY))
+        protect_inputs(sources, [(source, folder / name) for source, name in [*zip(sources, targets), *sides]])
     for source in sources:
         check_source(source, options.reading)
     pipeline: Language | PipelineSpec
@@ -139,14 +140,6 @@ def _refuse_among_inputs(folder: Path, inputs: list[str]) -> None:
     """Refuse an output folder that is an input: its files would be new inputs to whoever goes on with the run."""
     if folder.is_dir() and any(item != STDIN and Path(item).resolve() == folder.resolve() for item in inputs):
         raise UsageError(Errors.S507.format(name="output", value=folder, expected="a folder that is no input itself"))
-
-
-def _protect_inputs(sources: list[Source], folder: Path, targets: list[str]) -> None:
-    inputs = {os.path.realpath(source.path): source for source in sources if source.path != STDIN}
-    for source, name in [*zip(sources, targets), *((folder, side) for side in (QUARANTINE, SUMMARY))]:
-        hit = inputs.get(os.path.realpath(folder / name))
-        if hit is not None:
-            raise UsageError(Errors.S505.format(source=source, path=hit))
 
 
 def _devices(gpu_id: int) -> int:

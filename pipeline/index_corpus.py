@@ -28,7 +28,7 @@ from .quarantine import Quarantine
 from .readers import check_source, read_source
 from .records import ReadOptions, Rejected
 from .sentence_models import load_encoder
-from .sources import Source, UsageError, find_sources
+from .sources import Source, UsageError, find_sources, protect_inputs
 
 UNITS = ("document", "sentence")
 
@@ -121,6 +121,7 @@ def index_corpus(
     if exists and not add:
         raise UsageError(Errors.S821.format(path=output))
     sources = find_sources([inputs] if isinstance(inputs, (str, Path)) else inputs, exclude=Path(output))
+    protect_inputs(sources, [(Path(output), Path(output) / side) for side in (QUARANTINE, SUMMARY)])
     for source in sources:
         check_source(source, ReadOptions(text_field, txt_unit))
     encoder = load_encoder(model) if isinstance(model, (str, Path)) else model

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors, SamarkandWarning, Warnings, first_line
@@ -19,7 +20,7 @@ from .counts import Counts
 from .files import QUARANTINE, SUMMARY
 from .identity import fingerprint, software
 from .loading import PipelineSpec
-from .machine import cores
+from .machine import core_ids, cores
 from .merge import Merger
 from .plan import Plan, Shard, make_plan, refuse_changes
 from .progress import Progress
@@ -86,7 +87,7 @@ class Run:
             try:
                 return self._complete(sources, targets, about) or self._annotate(sources, targets, about)
             finally:
-                if not self._state.plan.exists():
+                if not self._state.begun:
                     self._state.clear()
                     if not existed:
                         with suppress(OSError):  # there is something in it
@@ -108,7 +109,7 @@ class Run:
                 self._facts = {"model": name, **about["pipeline"], **annotator.meta}
             if begun is None:
                 plan.save(self._state.plan)
-                self._state.publish(self._state.spool, self._state.plan)
+                self._state.publish(self._state.plan)
             try:
                 merger = Merger(self._state, plan, self._options)
                 self._work(plan, merger, annotator)
@@ -124,7 +125,7 @@ class Run:
 
     def _refuse(self, targets: list[str]) -> None:
         """Refuse what would replace something, as far as that can be told at once."""
-        unfinished = self._state.plan.exists()
+        unfinished = self._state.begun
         if self._options.resume and (unfinished or (self._output / SUMMARY).exists()):
             return
         if self._options.force:
@@ -152,15 +153,25 @@ class Run:
         if count == 0:
             nlp = self._pipeline.load() if isinstance(self._pipeline, PipelineSpec) else self._pipeline
             return LocalAnnotator(nlp, shard_options, self._tell)
-        threads, memory = max(1, cores() // count), options.memory
-        # A GPU takes one process.
-        gpus = range(options.gpu_id, options.gpu_id + count) if options.gpu_id >= 0 else [-1] * count
-        workers = [WorkerOptions(threads=threads, gpu_id=gpu, memory=memory) for gpu in gpus]
-        return Supervisor(self._pipeline, shard_options, workers, self._tell)
+        return Supervisor(self._pipeline, shard_options, list(self._workers()), self._tell)
+
+    def _workers(self) -> Iterator[WorkerOptions]:
+        """Workers that share the machine: its memory, its cores, and GPUs, of which each takes one process."""
+        count, gpu_id, ids = self._options.n_process, self._options.gpu_id, core_ids()
+        threads = max(1, cores() // count)
+        # Runs that leave cores to others would all be bound to the same ones.
+        bound = gpu_id < 0 and len(ids) == count * threads
+        for number in range(count):
+            yield WorkerOptions(
+                threads=threads,
+                gpu_id=gpu_id + number if gpu_id >= 0 else -1,
+                memory=self._options.memory,
+                cores=tuple(ids[number * threads : (number + 1) * threads]) if bound else (),
+            )
 
     def _complete(self, sources: list[Source], targets: list[str], about: dict[str, Any]) -> dict[str, Any] | None:
         """The summary of a run that has nothing left to do."""
-        if not self._options.resume or self._state.plan.exists():
+        if not self._options.resume or self._state.begun:
             return None
         summary = read_json(self._output / SUMMARY)
         if summary is None or summary.get("status") != "complete" or not summary.keys() >= {"about", "inputs", "files"}:
@@ -187,7 +198,7 @@ class Run:
             return None
         plan = Plan.load(self._state.plan, shown=self._state.shown(self._state.plan))
         self._state.sweep()
-        readable = self._readable(sources)
+        readable = self._readable(sources, plan.about["options"])
         # Standard input may be kept elsewhere than the run was planned.
         self._sources = {shown: source for source, shown in readable}
         self._stamps = refuse_changes(plan.about, plan.inputs(), readable, targets, about)
@@ -195,12 +206,17 @@ class Run:
 
     def _new_plan(self, sources: list[Source], targets: list[str], about: dict[str, Any]) -> Plan:
         # What is left of a run that had no plan yet, or is not wanted any more.
-        self._state.forget()
-        return make_plan(self._readable(sources), targets, self._options, about)
+        self._state.forget(self._spool(about["options"]) if self._options.resume else None)
+        readable = self._readable(sources, about["options"])
+        self._state.publish(self._spool(about["options"]))
+        return make_plan(readable, targets, self._options, about)
 
-    def _readable(self, sources: list[Source]) -> list[tuple[Source, str]]:
-        limit = self._options.limit if self._options.txt_unit == "line" else None
-        return [(spooled(source, self._state.spool, limit=limit), str(source)) for source in sources]
+    def _readable(self, sources: list[Source], options: dict[str, Any]) -> list[tuple[Source, str]]:
+        spool, limit = self._spool(options), _lines(options)
+        return [(spooled(source, spool, limit=limit), str(source)) for source in sources]
+
+    def _spool(self, options: dict[str, Any]) -> Path:
+        return self._state.spool(_lines(options))
 
     def _work(self, plan: Plan, merger: Merger, annotator: Annotator) -> None:
         with self._timed("planning_seconds"):
@@ -297,3 +313,8 @@ class Run:
             layer = f"doc.spans[{self._options.spans_key!r}]" if self._options.spans_key else "doc.ents"
             message = Warnings.SW502.format(n=summary["unwritten"], layer=layer)
             warnings.warn(message, SamarkandWarning, stacklevel=2)
+
+
+def _lines(options: dict[str, Any]) -> int | None:
+    """How many lines of standard input the options of a plan need; None is all."""
+    return options["limit"] if options["txt_unit"] == "line" else None

@@ -86,6 +86,8 @@ class ShardAnnotator:
         """
         mark = self._state.finished(shard.id, plan)
         if mark is not None:
+            # Whoever finished it died before it could say so.
+            self._report(Counts.from_dict(mark))
             return mark
         began = time.perf_counter()
         ledger = self._state.attempts(shard.id)

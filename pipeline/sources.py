@@ -107,6 +107,20 @@ def output_names(sources: Iterable[Source], suffix: str, *, reserved: Iterable[s
     return names
 
 
+def protect_inputs(sources: Iterable[Source], outputs: Iterable[tuple[Source | Path, Path]]) -> None:
+    """Refuse to write over what is to be read.
+
+    sources (Iterable[Source]): The inputs.
+    outputs (Iterable[tuple[Source | Path, Path]]): The files to write, each after what it is the output of.
+    RAISES (UsageError): S505 when one of them is an input.
+    """
+    inputs = {os.path.realpath(source.path): source for source in sources if source.path != STDIN}
+    for origin, path in outputs:
+        hit = inputs.get(os.path.realpath(path))
+        if hit is not None:
+            raise UsageError(Errors.S505.format(source=origin, path=hit))
+
+
 def _resolve(item: str, exclude: Path | None) -> Iterator[Source]:
     if item == STDIN:
         yield Source(STDIN, "txt", "stdin", "stdin")

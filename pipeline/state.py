@@ -1,5 +1,6 @@
 """The folder with the state of a run: its plan, what is finished of each shard, and what was tried.
 
+OUTPUT/.samarkand/stdin.txt           standard input, or its first lines; it can be read only once
 OUTPUT/.samarkand/plan.json           what is to be done, and with what; written whole before anything is done
 OUTPUT/.samarkand/shards/ID.data      output of a shard, in the format of the run
 OUTPUT/.samarkand/shards/ID.rejected  lines of quarantine.jsonl, when there are any
@@ -26,6 +27,8 @@ from .ledger import Ledger
 from .sources import UsageError
 
 FOLDER = ".samarkand"
+# What `RunState.spool` gives.
+SPOOLS = "stdin*.txt"
 
 
 class RunState:
@@ -43,7 +46,6 @@ class RunState:
         self.output = output
         self.folder = output / FOLDER
         self.plan = self.folder / "plan.json"
-        self.spool = self.folder / "stdin.txt"
         self.ray_log = self.folder / "ray.log"
 
     def __enter__(self) -> RunState:
@@ -54,6 +56,19 @@ class RunState:
 
     def recall(self) -> None:
         """Have in this folder what there is of a run, but for its output."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run to go on with: its plan, or at least the input that cannot be read again."""
+        return self.plan.exists() or any(self.folder.glob(SPOOLS))
+
+    def spool(self, limit: int | None) -> Path:
+        """Where standard input is kept.
+
+        limit (Optional[int]): As `spooled` has it; the name tells, for what was read for another one is no use.
+        RETURNS (Path): The file.
+        """
+        return self.folder / SPOOLS.replace("*", "" if limit is None else f"-{limit}")
 
     def data(self, shard: str) -> Path:
         """RETURNS (Path): Output of a shard."""
@@ -205,11 +220,15 @@ class RunState:
             with suppress(OSError):
                 path.unlink()
 
-    def forget(self) -> None:
-        """Begin anew: keep nothing but the lock."""
+    def forget(self, keep: Path | None = None) -> None:
+        """Begin anew: keep nothing but the lock.
+
+        keep (Optional[Path]): A file of standard input that is kept too, if it is there.
+        """
         self.sweep()
-        self.plan.unlink(missing_ok=True)
-        self.spool.unlink(missing_ok=True)
+        for path in (self.plan, *self.folder.glob(SPOOLS)):
+            if path != keep:
+                path.unlink(missing_ok=True)
         for name in ("shards", "ledgers", "merged"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 

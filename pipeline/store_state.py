@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from .files import SUMMARY
 from .identity import file_digest
 from .ledger import Ledger
 from .sources import UsageError
-from .state import FOLDER, RunState, read_json, write_json
+from .state import FOLDER, SPOOLS, RunState, read_json, write_json
 from .store import Store, is_url
 
 SHARDS, LEDGERS, MERGED = (f"{FOLDER}/{name}/" for name in ("shards", "ledgers", "merged"))
@@ -93,9 +94,9 @@ class StoreState(RunState):
         if "" in self._sizes:
             raise UsageError(Errors.S507.format(name="output", value=self._store.url, expected="a folder"))
         self.folder.mkdir(parents=True, exist_ok=True)
-        singles = (SUMMARY, *map(self._name_of, (self.plan, self.spool)))
-        marks = [name for name in self._sizes if name.startswith((SHARDS, MERGED)) and name.endswith(".json")]
-        self._store.get_all([*(name for name in singles if name in self._sizes), *marks], self.output)
+        wanted = (SUMMARY, self._name_of(self.plan), f"{FOLDER}/{SPOOLS}", f"{SHARDS}*.json", f"{MERGED}*.json")
+        found = [name for name in self._sizes if any(fnmatchcase(name, pattern) for pattern in wanted)]
+        self._store.get_all(found, self.output)
 
     def finished(self, shard: str, plan: str) -> dict[str, Any] | None:
         mark = read_json(self.mark(shard))
@@ -196,10 +197,11 @@ class StoreState(RunState):
                 self._store.remove(self._store.sizes(FOLDER))
         super().clear()
 
-    def forget(self) -> None:
-        super().forget()
+    def forget(self, keep: Path | None = None) -> None:
+        super().forget(keep)
+        kept = (OWNER, self._name_of(keep) if keep is not None else OWNER)
         self._store.remove([self._name_of(self.plan)])
-        self._store.remove(name for name in self._store.sizes(FOLDER) if name != OWNER)
+        self._store.remove(name for name in self._store.sizes(FOLDER) if name not in kept)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

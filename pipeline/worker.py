@@ -39,11 +39,13 @@ class WorkerOptions:
     threads (int): Threads of the libraries that compute.
     gpu_id (int): The GPU of this worker, -1 for the CPU.
     memory (Optional[int]): Bytes that it may take.
+    cores (tuple[int, ...]): Cores that it is bound to; none leaves that to the system.
     """
 
     threads: int
     gpu_id: int
     memory: int | None
+    cores: tuple[int, ...] = ()
 
 
 def work(connection: Connection, options: ShardOptions, mine: WorkerOptions) -> None:
@@ -61,7 +63,7 @@ def work(connection: Connection, options: ShardOptions, mine: WorkerOptions) -> 
     # The supervisor is gone when its end of the pipe is.
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            _share_cores(mine.threads)
+            _share_cores(mine)
             nlp = _load(connection.recv(), mine.gpu_id)
             if mine.memory is not None:
                 check_room(mine.memory)
@@ -156,11 +158,14 @@ def _load(payload: bytes | PipelineSpec, gpu_id: int) -> Language:
     return cast("Language", nlp)
 
 
-def _share_cores(threads: int) -> None:
-    """Keep the workers' thread pools from outnumbering the cores."""
+def _share_cores(mine: WorkerOptions) -> None:
+    """Keep the workers' thread pools from outnumbering the cores, and each on its own ones."""
+    if mine.cores:
+        with suppress(OSError):  # one that was taken away meanwhile
+            os.sched_setaffinity(0, mine.cores)
     import torch
 
-    torch.set_num_threads(min(torch.get_num_threads(), threads))
+    torch.set_num_threads(min(torch.get_num_threads(), mine.threads))
 
 
 def _end_after(sentinel: Any) -> None:

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import threading
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,17 @@ import pytest
 from annotation_pipelines import files_in, make_nlp
 from samarkand.errors import SamarkandWarning
 from samarkand.pipeline import identity as identity_module
-from samarkand.pipeline import machine, shard_work, worker, workers
 from samarkand.pipeline import run as run_module
+from samarkand.pipeline import shard_work, worker, workers
 from samarkand.pipeline.annotate import annotate
 from samarkand.pipeline.batches import pipeline_meta
+from samarkand.pipeline.counts import Counts
 from samarkand.pipeline.identity import changed, fingerprint, identify
 from samarkand.pipeline.ledger import Ledger
 from samarkand.pipeline.loading import PipelineSpec
 from samarkand.pipeline.merge import Merger
 from samarkand.pipeline.plan import Plan
-from samarkand.pipeline.records import Record, Rejected, reject
-from samarkand.pipeline.run_options import RunOptions
+from samarkand.pipeline.records import ReadOptions, Record, Rejected, reject
 from samarkand.pipeline.shard_work import ShardAnnotator
 from samarkand.pipeline.sources import UsageError
 from samarkand.pipeline.state import RunState
@@ -265,6 +264,44 @@ def test_standard_input_is_kept_for_going_on(tmp_path, nlp, monkeypatch):
     assert annotate("-", tmp_path / "out", model=nlp, resume=True, limit=2)["documents"] == 1
 
 
+@pytest.mark.parametrize("limit", [None, 2])
+def test_standard_input_is_kept_before_there_is_a_plan(tmp_path, nlp, monkeypatch, limit):
+    def stdin(text: str) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+    def stop(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    stdin("Ada\n\nCairo\nBank\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "make_plan", stop)
+        with pytest.raises(KeyboardInterrupt):
+            annotate("-", tmp_path / "out", model=nlp, limit=limit)
+    assert not (tmp_path / "out" / ".samarkand" / "plan.json").exists()
+    stdin("")
+    with pytest.raises(UsageError, match=r"\[S540\] .* is not finished"):
+        annotate("-", tmp_path / "out", model=nlp, limit=limit)
+    assert annotate("-", tmp_path / "out", model=nlp, limit=limit, resume=True)["documents"] == (limit or 3)
+    assert files_in(tmp_path / "out") == ["run.json", "stdin.jsonl"]
+
+
+def test_standard_input_of_another_limit_is_no_use(tmp_path, nlp, monkeypatch):
+    state = RunState(tmp_path / "out")
+    state.folder.mkdir(parents=True)
+    state.spool(2).write_text("Ada\nCairo\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Ada\nCairo\nBank\n")))
+    assert annotate("-", tmp_path / "out", model=nlp, resume=True)["documents"] == 3
+
+
+def test_shard_that_was_finished_by_one_that_died_counts_as_progress(begun, nlp):
+    plan = Plan.load(begun / "out" / ".samarkand" / "plan.json")
+    told: list[Counts] = []
+    about = {"output_format": "jsonl", "compression": "none", "spans_key": None, "batch_size": 128, "timeout": 60.0}
+    options = shard_work.ShardOptions(output=str(begun / "out"), reading=ReadOptions(), **about)
+    ShardAnnotator(nlp, options, told.append)(next(iter(plan.shards())), plan.digest)
+    assert [counts.documents for counts in told] == [10]
+
+
 def test_plan_comes_back_as_it_was(begun):
     path = begun / "out" / ".samarkand" / "plan.json"
     plan = Plan.load(path)
@@ -444,32 +481,6 @@ def test_limit_that_leaves_no_room_is_refused(monkeypatch):
     worker.check_room(2**31)
     with pytest.raises(UsageError, match=r"\[S534\] The pipeline takes 1.00 GiB .* 1.00 GiB"):
         worker.check_room(2**30)
-
-
-@pytest.mark.parametrize(
-    ("groups", "files", "expected"),
-    [
-        ("0::/jobs/mine\n", {"jobs/mine/memory.max": "max", "jobs/memory.max": "4096"}, 4096),
-        ("0::/\n", {"memory.max": "2048"}, 2048),
-        ("4:cpu,cpuacct:/x\n3:memory:/jobs\n0::/\n", {"memory/jobs/memory.limit_in_bytes": "1024"}, 1024),
-        ("3:memory:/above/us\n", {"memory/memory.limit_in_bytes": "512"}, 512),
-        ("3:memory:/\n", {"memory/memory.limit_in_bytes": str(2**63 - 4096)}, None),
-        ("0::/\n", {}, None),
-        (None, {}, None),
-    ],
-)
-def test_memory_is_what_a_container_is_given(tmp_path, monkeypatch, groups, files, expected):
-    for name, value in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(f"{value}\n")
-    if groups is not None:
-        (tmp_path / "cgroup").write_text(groups)
-    monkeypatch.setattr(machine, "GROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(machine, "LIMITS", tmp_path)
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert machine.memory() == (expected or there)
-    options = dict.fromkeys((field.name for field in fields(RunOptions)), None)
-    assert RunOptions(**{**options, "n_process": 2}).memory == int(0.9 * (expected or there) / 2)
 
 
 def test_threads_are_shared(monkeypatch):

@@ -327,6 +327,20 @@ def test_standard_input_is_kept_in_the_store(out, nlp, monkeypatch):
     assert [json.loads(mark.read_bytes())["documents"] for mark in marks] == [2]
 
 
+def test_standard_input_is_in_the_store_before_the_plan(out, nlp, monkeypatch):
+    def stop(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Ada\nCairo\n")))
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "make_plan", stop)
+        with pytest.raises(KeyboardInterrupt):
+            annotate("-", URL, model=nlp, limit=2)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert annotate("-", URL, model=nlp, limit=2, resume=True)["documents"] == 2
+    assert files_in(out) == ["run.json", "stdin.jsonl"]
+
+
 def test_store_in_the_memory_of_this_process(tmp_path, nlp):
     import fsspec
 

@@ -140,6 +140,15 @@ def test_blank_texts_are_counted(tmp_path):
     assert len(ids(tmp_path / "i")) == 1
 
 
+def test_input_that_a_side_file_would_replace_is_refused(corpus, tmp_path):
+    kept = corpus.rename(tmp_path / "in" / "quarantine.jsonl")
+    before = kept.read_bytes()
+    with pytest.raises(UsageError, match=r"\[S505\] The output of .*in would replace the input .*quarantine.jsonl"):
+        index_corpus(kept, kept.parent, model=Letters())
+    assert kept.read_bytes() == before
+    assert list(kept.parent.iterdir()) == [kept]
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [
