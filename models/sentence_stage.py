@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
-from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..errors import Errors
@@ -97,6 +104,8 @@ class Stage:
             loss=loss,
             callbacks=[_Log(self)],
         )
+        # It writes to standard output, which is the summary's.
+        trainer.remove_callback(PrinterCallback)
         if self.ranks.is_first:
             write_record(self.folder, self.settings)
         trainer.train(resume_from_checkpoint=self._last_checkpoint)

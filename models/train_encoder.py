@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import Errors, is_first_rank, tell
 from ..replacing import file_in_the_way
@@ -38,12 +39,23 @@ def train_encoder(
     overrides (Sequence[str]): `--section.key value` words.
     resume (bool): Whether to go on from the last checkpoint, if there is one.
     report (Optional[Callable]): Takes each line of the log, in the first rank.
-    RETURNS (dict): The last line of the log.
+    RETURNS (dict): The last line of the log, with the folder of the result as "encoder".
     RAISES (ValueError): S516 for an output that is a file, S730 to S732 for the settings, S735 and S736 for the text,
         S737 to S742 for what keeps the training from starting, S744 and S745 for the base.
     RAISES (RuntimeError): S740 when the loss is no number any more.
     """
     found = read_settings(config, overrides, EncoderSettings)
+    row = _train(config, overrides, found, resume, report)
+    return {**row, "encoder": str(Path(found["output"]) / "encoder")}
+
+
+def _train(
+    config: Path,
+    overrides: Sequence[str],
+    found: dict[str, Any],
+    resume: bool,
+    report: Callable[[Row], None] | None,
+) -> Row:
     if in_the_way := file_in_the_way(Path(str(found.get("output", "")))):
         raise ValueError(Errors.S516.format(path=in_the_way))
     objective = found.get("objective", MASKED_LM)

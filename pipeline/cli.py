@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import Enum
 from pathlib import Path
@@ -261,8 +260,8 @@ def train_encoder_cli(
         from ..models.train_encoder import describe, train_encoder
 
         row = train_encoder(config, context.args, resume=resume, report=on_stderr(describe))
-    if as_json and is_first_rank():
-        typer.echo(json.dumps(row))
+    if is_first_rank():
+        echo_summary(row, f"the encoder is in {row['encoder']}", as_json)
 
 
 app.command("report")(report_cli)

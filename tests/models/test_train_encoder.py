@@ -323,6 +323,8 @@ def test_command_lines(recipe, capsys):
     assert "step 2, loss" in result.stderr
     result = invoke(cli.app, ["train-encoder", str(recipe), "--resume", "--schedule.steps", "4"])
     assert result.exit_code == 0, result.output
+    (folder,) = recipe.parent.rglob("encoder")
+    assert result.stdout == f"the encoder is in {folder}\n"
     result = invoke(cli.app, ["train-encoder", str(recipe)])
     assert (result.exit_code, result.stderr[:13]) == (1, "error: [S741]")
 

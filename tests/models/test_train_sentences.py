@@ -34,6 +34,7 @@ from samarkand.models.teacher_table import teacher_table
 from samarkand.models.train_encoder import describe, train_encoder
 from samarkand.models.train_sentences import set_dropout
 from samarkand.models.vocabulary import train_vocabulary, wrap_tokenizer
+from samarkand.pipeline import cli
 from sentence_checkpoints import make_encoder_folder
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
@@ -377,6 +378,16 @@ def mirror(folder: Path, encoder: str, texts: list[str], **steps: int) -> Path:
     (folder / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
     settings = {"objective": "mirror", "output": str(folder / "out"), "encoder": encoder, "training": TRAINING}
     return recipe(folder / "config.toml", **settings, texts=str(folder / "texts.txt"), steps=steps)
+
+
+def test_the_command_prints_its_summary_and_nothing_else(tmp_path, capfd):
+    """The trainer prints lines of its own to standard output."""
+    config = mirror(tmp_path, make_encoder_folder(tmp_path / "encoder"), ["the cat", "a dog"], steps=2, batch_size=2)
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["train-encoder", str(config), "--json"])
+    assert ended.value.code == 0
+    row = {"stage": "mirror", "step": 2, "rows": 4, "encoder": str(tmp_path / "out" / "encoder")}
+    assert json.loads(capfd.readouterr().out) == row
 
 
 def test_S872_fewer_texts_than_a_batch_takes_are_refused(tmp_path, pairs):
