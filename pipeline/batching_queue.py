@@ -102,6 +102,11 @@ class BatchingQueue(Generic[Item, Result]):
         return self._is_open
 
     @property
+    def is_done(self) -> bool:
+        """Whether nothing more is taken, and nothing is left to do."""
+        return not self._thread.is_alive()
+
+    @property
     def busy_seconds(self) -> float:
         """Seconds since the batch in work was begun; 0 when there is none."""
         since = self._busy_since

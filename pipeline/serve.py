@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -23,8 +24,15 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 
+# Seconds between two looks at whether all is answered, and those in which the last refusals are written.
+TICK = 0.05
+GRACE = 1.0
+
+
 class GracefulServer(uvicorn.Server):
     """A server of a service that, once told to end, refuses what comes and answers what it has taken.
+
+    What is not answered within the time that a request may take is refused, and so it is when the server is told twice.
 
     service (Service): The service.
     started (Callable | None): Called when requests can come.
@@ -33,20 +41,44 @@ class GracefulServer(uvicorn.Server):
     def __init__(self, service: Service, started: Callable[[], None] | None = None) -> None:
         # Lines for each request would cost time; /metrics counts them.
         about = {"access_log": False, "log_level": "warning", "lifespan": "off", "ws": "none", "server_header": False}
-        patience = math.ceil(service.options.timeout)
-        super().__init__(uvicorn.Config(make_app(service), timeout_graceful_shutdown=patience, **about))
+        super().__init__(uvicorn.Config(make_app(service), **about))
         self._service = service
         self._started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:
+            if not sockets:
+                raise
+            # Two sockets can be bound to one port as long as neither listens.
+            raise _unavailable(*sockets[0].getsockname()[:2], error) from error
         if self._started is not None:
             self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # The sockets are still open, so that a refusal says why.
-        await asyncio.to_thread(self._service.close)
-        await super().shutdown(sockets)
+        deadline = self._service.refuse()
+        await self._wait(lambda: self._service.is_done, deadline)
+        self._service.give_up()
+        ending = asyncio.ensure_future(super().shutdown(sockets))
+        await self._wait(ending.done, deadline)
+        late = list(self.server_state.tasks)
+        for task in late:
+            task.cancel()
+        # Not for ever: a client may keep its connection open, or not read.
+        await asyncio.wait((ending, *late), timeout=GRACE)
+        ending.cancel()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Uvicorn would take a second SIGTERM for the first.
+        self.force_exit = self.should_exit
+        super().handle_exit(sig, frame)
+
+    async def _wait(self, is_over: Callable[[], bool], deadline: float) -> None:
+        # A signal wakes no loop, so it is looked for.
+        while not (is_over() or self.force_exit) and time.monotonic() < deadline:
+            await asyncio.sleep(TICK)
 
 
 def serve(
@@ -59,7 +91,7 @@ def serve(
     options: ServeOptions | None = None,
     started: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; what was taken is answered first.
+    """Serve until SIGINT or SIGTERM; what was taken is answered first, or refused at a second signal.
 
     pipeline (Language | PipelineSpec): The pipeline, or where it is loaded from.
     host (str): Address to listen on.
@@ -89,5 +121,9 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise OSError(Errors.S1149.format(host=host, port=port, reason=error.strerror or error)) from error
+        raise _unavailable(host, port, error) from error
     return bound
+
+
+def _unavailable(host: str, port: int, error: OSError) -> OSError:
+    return OSError(Errors.S1149.format(host=host, port=port, reason=error.strerror or error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -23,9 +23,12 @@ from .serve_metrics import ServeMetrics
 from .serve_requests import ANNOTATE_SCHEMA, SEARCH_SCHEMA, Refusal, read_object, read_query, read_records
 from .service import Service
 
+Result = TypeVar("Result")
 JSON = "application/json"
 PATHS = ("/annotate", "/search", "/health", "/metrics", "/openapi.json")
 STATUSES = {QueueFull: 429, QueueClosed: 503, WorkFailed: 500}
+# Of a request whose client has hung up, in the metrics alone: nobody reads it. nginx counts it so too.
+GONE = 499
 # Characters of a message that repeats what was sent.
 SHOWN = 500
 
@@ -47,18 +50,19 @@ def make_app(service: Service) -> FastAPI:
     async def annotate(request: Request) -> Response:
         async def act() -> Response:
             records = read_records(await read_object(request, limits.max_bytes), limits)
-            return _records(await service.annotate(records))
+            return _records(await _while_connected(request, service.annotate(records)))
 
-        return await _answered(act, limits.timeout)
+        return await _answered(act, service)
 
     async def search(request: Request) -> Response:
         async def act() -> Response:
-            answer = await service.search(read_query(await read_object(request, limits.max_bytes), limits))
+            query = read_query(await read_object(request, limits.max_bytes), limits)
+            answer = await _while_connected(request, service.search(query))
             if isinstance(answer, Rejected):
                 raise Refusal(422, f"[{answer.code}] {answer.reason}")
             return _json(answer)
 
-        return await _answered(act, limits.timeout)
+        return await _answered(act, service)
 
     async def health() -> Response:
         status = service.status
@@ -100,14 +104,41 @@ class _Counted:
             self._metrics.count_request(path, status, time.perf_counter() - began)
 
 
-async def _answered(act: Callable[[], Awaitable[Response]], timeout: float) -> Response:
+async def _answered(act: Callable[[], Awaitable[Response]], service: Service) -> Response:
+    timeout = service.options.timeout
     try:
         return await asyncio.wait_for(act(), timeout)
     except asyncio.TimeoutError:
         raise Refusal(503, Errors.S1146.format(seconds=timeout)) from None
     except ClientDisconnect:
-        # Nobody reads it.
-        return Response(status_code=400)
+        return Response(status_code=GONE)
+    except asyncio.CancelledError:
+        if service.status != "closing":
+            raise
+        # A server that ends gives up what is left, and the client is to know why.
+        raise QueueClosed(Errors.S1141) from None
+
+
+async def _while_connected(request: Request, work: Awaitable[Result]) -> Result:
+    """What work gives. It is cancelled, and ClientDisconnect raised, when the client of the request hangs up.
+
+    The body has to be read before: what comes is thrown away here.
+    """
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_hung_up(request.receive))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _records(outcomes: list[Outcome]) -> Response:
@@ -130,7 +161,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 async def _refuse_path(request: Request, error: HTTPException) -> Response:
-    message = Errors.S1147.format(method=request.method, path=request.url.path[:SHOWN])
+    message = Errors.S1147.format(method=request.method, path=request.scope["path"][:SHOWN])
     response = await _refuse(request, Refusal(error.status_code, message))
     response.headers.update(error.headers or {})
     return response

@@ -43,11 +43,11 @@ def serve_cli(
     """Answer POST /annotate, POST /search (with --index), GET /health and GET /metrics over HTTP.
 
     Texts of requests that come together are annotated together. SIGTERM and Ctrl-C end the server when what it has
-    taken is answered. There is no sign-in: put a proxy before it where others can reach it.
+    taken is answered, and a second one at once. There is no sign-in: put a proxy before it where others can reach it.
 
     Exit status: 1 failed; 2 refused; 130 interrupted; 143 ended by SIGTERM.
     """
-    with reported("what was taken is answered"):
+    with reported("the server has ended"):
         from ..engine.byte_sizes import parse_size
         from .loading import PipelineSpec
         from .sources import UsageError

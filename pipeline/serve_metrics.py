@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from .records import Rejected
 
 SIZES = tuple(2**power for power in range(11))
+# The code of what the items of a batch get that failed as a whole.
+FAILED = "S1142"
 
 
 class ServeMetrics:
@@ -49,8 +51,19 @@ class ServeMetrics:
         queue (str): Name of the queue.
         outcomes (Sequence): Of its items.
         """
-        self._batches.labels(queue).observe(len(outcomes))
-        tally = Tally(outcome.code if isinstance(outcome, Rejected) else "done" for outcome in outcomes)
+        codes = (outcome.code if isinstance(outcome, Rejected) else "done" for outcome in outcomes)
+        self._count_items(queue, Tally(codes))
+
+    def count_failure(self, queue: str, items: int) -> None:
+        """Count a batch that failed as a whole.
+
+        queue (str): Name of the queue.
+        items (int): How many it had.
+        """
+        self._count_items(queue, Tally({FAILED: items}))
+
+    def _count_items(self, queue: str, tally: Tally[str]) -> None:
+        self._batches.labels(queue).observe(tally.total())
         for outcome, count in tally.items():
             self._items.labels(queue, outcome).inc(count)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from .option_checks import Check, at_least_one, check_options
+
+# What waits longer than a thread can fails.
+YEAR = 365 * 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,6 @@ class ServeOptions:
             max_texts=at_least_one(self.max_texts),
             max_characters=at_least_one(self.max_characters),
             queue=Check(self.queue, self.queue >= self.max_texts, "max_texts or more, or no full request would fit"),
-            timeout=Check(self.timeout, 0 < self.timeout < math.inf, "more than 0 seconds"),
+            timeout=Check(self.timeout, 0 < self.timeout <= YEAR, "more than 0 seconds, and a year at most"),
             wait=Check(self.wait, 0 <= self.wait < self.timeout, "0 seconds or more, and less than timeout"),
         )

@@ -51,6 +51,7 @@ class Service:
         self.options = options
         self.metrics = ServeMetrics()
         self._queues: dict[str, BatchingQueue[Any, Any]] = {}
+        self._deadline: float | None = None
         try:
             self._start("annotate", partial(open_annotation, pipeline, options.batch_size))
             if index is not None:
@@ -69,6 +70,11 @@ class Service:
     def searches(self) -> bool:
         """Whether there is an index."""
         return "search" in self._queues
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more is taken, and nothing is left to do."""
+        return all(queue.is_done for queue in self._queues.values())
 
     @property
     def status(self) -> str:
@@ -97,13 +103,27 @@ class Service:
         (answer,) = await asyncio.wrap_future(self._queues["search"].submit([query]))
         return answer
 
-    def close(self) -> None:
-        """Take nothing more, and finish what waits, as far as the time that a request may take allows."""
-        deadline = time.monotonic() + self.options.timeout
+    def refuse(self) -> float:
+        """Take nothing more. What waits has the time that a request may take, from the first call on.
+
+        RETURNS (float): When that time is over, by the monotonic clock.
+        """
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self.options.timeout
         for queue in self._queues.values():
             queue.refuse()
+        return self._deadline
+
+    def close(self) -> None:
+        """Take nothing more, and finish what waits, as far as its time allows (see `refuse`)."""
+        deadline = self.refuse()
         for queue in self._queues.values():
             queue.close(max(0.0, deadline - time.monotonic()))
+
+    def give_up(self) -> None:
+        """Refuse what is not finished, at once."""
+        self._deadline = time.monotonic()
+        self.close()
 
     def _start(self, name: str, open_work: Callable[[], AbstractContextManager[Work[Item, Result]]]) -> None:
         @contextmanager
@@ -111,7 +131,11 @@ class Service:
             with open_work() as work:
 
                 def count(items: list[Item]) -> Sequence[Result]:
-                    results = work(items)
+                    try:
+                        results = work(items)
+                    except BaseException:
+                        self.metrics.count_failure(name, len(items))
+                        raise
                     self.metrics.count_batch(name, results)
                     return results
 

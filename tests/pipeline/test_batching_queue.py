@@ -144,6 +144,32 @@ def test_what_does_not_fit_is_refused_and_room_comes_back():
     assert work.batches == [[3, 4]]
 
 
+def test_a_request_partly_taken_leaves_when_it_is_cancelled():
+    work = Gated()
+    with queue_of(work, batch_size=2, capacity=4) as queue:
+        parted = queue.submit([PLUG, 1, 2, 3])
+        assert work.reached.wait(SECONDS)
+        assert len(queue) == 2
+        assert parted.cancel()
+        assert len(queue) == 0
+        others = [queue.submit([number, number]) for number in (4, 5)]
+        work.open.set()
+        assert [outcome(future) for future in others] == [[8, 8], [10, 10]]
+    assert work.batches == [[4, 4], [5, 5]]
+
+
+def test_a_queue_is_done_when_it_is_closed_and_nothing_is_left():
+    work = Gated()
+    with queue_of(work) as queue:
+        plug = work.plug(queue)
+        queue.refuse()
+        assert not queue.is_done
+        work.open.set()
+        assert outcome(plug)
+        queue.close(SECONDS)
+        assert queue.is_done
+
+
 def test_closing_finishes_what_waits_and_takes_nothing_more():
     work = Gated()
     with queue_of(work) as queue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -144,6 +145,46 @@ def test_a_slow_text_is_answered_in_time_with_a_refusal():
         assert post(client, ["Ada"]).status_code == 200
 
 
+SCOPE = {
+    "type": "http",
+    "asgi": {"version": "3.0"},
+    "http_version": "1.1",
+    "scheme": "http",
+    "method": "POST",
+    "path": "/annotate",
+    "root_path": "",
+    "query_string": b"",
+    "headers": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "hangs_up", "status"), [("Ada", False, 200), ("Ada", True, 499), ("WAIT", True, 499), ("WAIT", False, 503)]
+)
+def test_no_task_outlives_its_request(text, hangs_up, status):
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def ask(app: Any) -> None:
+        messages: asyncio.Queue[Any] = asyncio.Queue()
+        halves = json.dumps({"texts": [text]}).encode().partition(b":")
+        for number, part in enumerate(halves, 1):
+            messages.put_nowait({"type": "http.request", "body": part, "more_body": number < 3})
+        # What comes after the body is no news.
+        messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+        if hangs_up:
+            messages.put_nowait({"type": "http.disconnect"})
+        await app(dict(SCOPE), messages.get, send)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    with client_of(ServeOptions(timeout=0.5, wait=0.1)) as (client, service):
+        asyncio.run(ask(client.app))
+        assert sent[0]["status"] == status
+        assert len(service._queues["annotate"]) == 0
+
+
 def test_a_server_that_closes_answers_what_it_has_taken():
     with client_of() as (client, service), ThreadPoolExecutor(3) as pool:
         taken = [pool.submit(post, client, ["WAIT"])]
@@ -161,7 +202,10 @@ def test_a_server_that_closes_answers_what_it_has_taken():
 
 
 def test_a_component_that_raises_what_no_component_may_fails_its_batch(client):
-    assert "KeyboardInterrupt" in refused(post(client, ["STOP"]), 500, "S1142")
+    failed = 'samarkand_items_total{outcome="S1142",queue="annotate"}'
+    before = metric(client, failed)
+    assert "KeyboardInterrupt" in refused(post(client, ["STOP", "Ada"]), 500, "S1142")
+    assert metric(client, failed) == before + 2
     assert post(client, ["Ada"]).status_code == 200
 
 
@@ -244,10 +288,16 @@ def test_no_body_breaks_the_server(client, body):
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/annotate", 405), ("POST", "/annotate/", 404), ("POST", "/search", 404), ("GET", "/docs", 404)],
+    [
+        ("GET", "/annotate", 405),
+        ("GET", "/a?b", 404),
+        ("POST", "/annotate/", 404),
+        ("POST", "/search", 404),
+        ("GET", "/docs", 404),
+    ],
 )
 def test_other_paths_are_refused_in_one_line(client, method, path, status):
-    assert path in refused(client.request(method, path), status, "S1147")
+    assert f"{method} {path} is" in refused(client.request(method, path.replace("?", "%3F")), status, "S1147")
 
 
 def test_messages_do_not_repeat_all_that_was_sent(client):
@@ -274,6 +324,7 @@ def test_the_description_names_what_is_served(client):
         {"timeout": 0},
         {"timeout": float("nan")},
         {"timeout": float("inf")},
+        {"timeout": 1e11},
         {"wait": -1},
         {"wait": 30},
     ],
