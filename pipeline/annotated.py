@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -51,10 +50,10 @@ class AnnotatedCorpus:
             raise UsageError(Errors.S1171.format(path=folder, status=summary.get("status")))
         try:
             self._format = summary["options"]["output_format"]
-            self._files = [str(file["output"]) for file in summary["files"]]
-        except (KeyError, TypeError) as error:
+            self._counted = {str(file["output"]): file.get("documents") for file in summary["files"]}
+        except (AttributeError, KeyError, TypeError) as error:
             raise UsageError(Errors.S1170.format(path=folder, reason=f"{SUMMARY} is damaged")) from error
-        outside = [file for file in self._files if not self._path(file).is_relative_to(self.folder.resolve())]
+        outside = [file for file in self._counted if not self._path(file).is_relative_to(self.folder.resolve())]
         if outside:
             reason = f"{SUMMARY} names a file outside of it, {outside[0]}"
             raise UsageError(Errors.S1170.format(path=folder, reason=reason))
@@ -62,35 +61,51 @@ class AnnotatedCorpus:
             raise UsageError(Errors.S1172.format(path=folder, found=self._format, known=" or ".join(FORMATS)))
         self.summary = summary
 
+    @property
+    def paths(self) -> list[Path]:
+        """What the run has written."""
+        return [self._path(file) for file in (*self._counted, QUARANTINE, SUMMARY)]
+
     def records(self) -> Iterator[Annotated]:
         """Stream the records, in the order of the run.
 
         YIELDS (Annotated): The records.
         RAISES (OSError): S512 when a file cannot be read.
-        RAISES (ValueError): S1173 for what is no annotated record.
+        RAISES (ValueError): S1173 for what is no annotated record, or when there are more or less than the run counted.
         """
-        for file in self._files:
-            read = self._rows if self._format == "parquet" else self._lines
+        for file, counted in self._counted.items():
+            read, position = self._rows if self._format == "parquet" else self._lines, 0
             for position, record in read(file):
                 problem = problem_of(record)
                 if problem:
                     raise ValueError(Errors.S1173.format(path=self._path(file), position=position, reason=problem))
                 yield Annotated(file, position, record)
+            self._compare(file, position, counted)
 
     def quarantine(self) -> Iterator[dict[str, Any]]:
         """Stream what could not be annotated.
 
-        YIELDS (dict): Lines of the quarantine; none where there is no such file.
+        YIELDS (dict): Lines of the quarantine; none where there is no such file, and the run counted none.
         RAISES (OSError): S512 when the file cannot be read.
-        RAISES (ValueError): S1173 for what is no line of a quarantine.
+        RAISES (ValueError): S1173 for what is no line of a quarantine, or when there are more or less than the run
+            counted.
         """
-        if not (self.folder / QUARANTINE).exists():
+        counted, position = self.summary.get("quarantined"), 0
+        if not counted and not (self.folder / QUARANTINE).exists():
             return
         for position, entry in self._lines(QUARANTINE):
             if not isinstance(entry, dict) or not isinstance(entry.get("code"), str):
                 path, reason = self._path(QUARANTINE), "it has no code"
                 raise ValueError(Errors.S1173.format(path=path, position=position, reason=reason))
             yield entry
+        self._compare(QUARANTINE, position, counted)
+
+    def _compare(self, file: str, found: int, counted: Any) -> None:
+        """Refuse a file that somebody has cut, or added to: what is told of it would not be true of the run."""
+        if type(counted) is int and found != counted:
+            position = min(found, counted) + 1
+            reason = f"the file has {found:,} records, and {SUMMARY} counts {counted:,}"
+            raise ValueError(Errors.S1173.format(path=self._path(file), position=position, reason=reason))
 
     def _path(self, file: str) -> Path:
         return (self.folder / file).resolve()
@@ -121,7 +136,7 @@ class AnnotatedCorpus:
         except (ArrowException, OSError) as error:
             raise OSError(Errors.S512.format(path=path, reason=_reason(error))) from error
         except ValueError as error:
-            reason = first_line(error)
+            reason = str(error) if type(error) is ValueError else first_line(error)
             raise ValueError(Errors.S1173.format(path=path, position=position, reason=reason)) from error
 
 
@@ -152,16 +167,31 @@ def _is_span(span: Any, length: int) -> bool:
 def _unpacked(row: dict[str, Any]) -> dict[str, Any]:
     """A row in the shape of JSONL: what Parquet holds as JSON is parsed, and what it fills up with null is left out."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for span in row.get("spans") or ():
+    for span in _spans(row, "spans"):
+        if not isinstance(span.get("key"), str):
+            raise ValueError("spans has something without a key")
         groups.setdefault(span["key"], []).append(_unpacked_span(span))
-    entities = [_unpacked_span(span) for span in row.get("entities") or ()]
-    packed = {name: json.loads(row[name]) for name in ("meta", "neighbours") if row.get(name)}
+    entities = [_unpacked_span(span) for span in _spans(row, "entities")]
+    packed = {name: _parsed(row[name], name) for name in ("meta", "neighbours") if row.get(name)}
     return {**row, "meta": None, "neighbours": None, **packed, "entities": entities, "spans": groups}
+
+
+def _spans(row: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    spans = row.get(name) or []
+    if not isinstance(spans, list) or not all(isinstance(span, dict) for span in spans):
+        raise ValueError(f"{name} is no list of mentions")
+    return spans
+
+
+def _parsed(value: Any, name: str) -> Any:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is no JSON")
+    return parse_json(value)
 
 
 def _unpacked_span(span: dict[str, Any]) -> dict[str, Any]:
     told = {name: value for name, value in span.items() if value is not None}
-    packed = {name: json.loads(told[name]) for name in ("candidates", "link_scores") if name in told}
+    packed = {name: _parsed(told[name], name) for name in ("candidates", "link_scores") if name in told}
     # A column cannot tell a link to nothing from no link; the reason of a linker does.
     nil = {"kb_id": None} if "nil_reason" in told else {}
     return {**nil, **told, **packed}

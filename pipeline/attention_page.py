@@ -17,6 +17,7 @@ from .files import write_aside, write_errors
 from .offline_page import html_table, offline_page, packed, unpacked
 from .pages import direction_of
 from .run_options import refuse_existing
+from .sources import protect_inputs
 
 BODY = """<p class="about">Attention shows where an encoder looks. It does not explain what it decides.</p>
 <svg id="frame" width="0" height="0" aria-hidden="true"></svg>
@@ -62,11 +63,12 @@ def convert_attention(
     document (int): Which of its documents, from 1.
     force (bool): Replace a file that exists.
     RETURNS (dict): As of `show_attention`.
-    RAISES (UsageError): S504.
+    RAISES (UsageError): S504, S505.
     RAISES (OSError): S511, S512 when a file fails.
     RAISES (ValueError): S1184 when it is not such a file.
     """
     path = Path(output)
+    protect_inputs([Path(source)], [(Path(source), path)])
     if not force:
         refuse_existing([path])
     return _write(path, *read_attention_json(Path(source), document))

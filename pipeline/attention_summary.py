@@ -21,7 +21,7 @@ from .option_checks import TXT_UNITS, at_least_one, check_options, one_of
 from .readers import check_source, read_source
 from .records import ReadOptions, Record
 from .run_options import refuse_existing
-from .sources import find_sources
+from .sources import find_sources, protect_inputs
 
 # Heads that are named for a label, and digits of a value.
 HEADS_OF_LABEL, DIGITS = 5, 4
@@ -80,6 +80,7 @@ def summarize_attention(
     sources = find_sources([inputs] if isinstance(inputs, (str, Path)) else inputs)
     for source in sources:
         check_source(source, reading)
+    protect_inputs(sources, [(path, path)])
     if not force:
         refuse_existing([path])
     reader = AttentionReader(model, revision=revision)

@@ -279,10 +279,13 @@ app.add_typer(kb_app, name="kb")
 
 
 def _in_words(summary: dict[str, Any], output: str) -> str:
-    rate = summary["tokens"] / summary["seconds"] if summary["seconds"] else 0
+    pace = f"{summary['tokens'] / summary['seconds'] if summary['seconds'] else 0:,.0f} tokens/s"
+    if summary["resumed_records"]:
+        # The seconds are those of the rest alone.
+        pace = f"{summary['resumed_records']:,} of {summary['records']:,} records were done before"
     lines = [
         f"{summary['documents']:,} documents, {summary['tokens']:,} tokens, {summary['entities']:,} entities, "
-        f"{summary['spans']:,} spans in {summary['seconds']:.1f} s ({rate:,.0f} tokens/s; "
+        f"{summary['spans']:,} spans in {summary['seconds']:.1f} s ({pace}; "
         f"loading took {summary['loading_seconds']:.1f} s)"
     ]
     if summary["quarantined"]:

@@ -16,6 +16,7 @@ from .pages import COLORS
 from .report_documents import page_document, page_rejection
 from .reservoir import Reservoir
 from .run_options import refuse_existing
+from .sources import protect_inputs
 
 PAGE = "report.html"
 
@@ -40,13 +41,14 @@ def report(
     seed (int): Seed of that choice.
     force (bool): Replace a page that exists.
     RETURNS (dict): "page", "documents", "carried", "characters", "labels", "languages", "quarantined", "reasons".
-    RAISES (UsageError): S504, S507, S1170 to S1172, before anything is read.
+    RAISES (UsageError): S504, S505, S507, S1170 to S1172, before anything is read.
     RAISES (OSError): S511 and S512 when a file fails.
     RAISES (ValueError): S1173 for what is no annotated record.
     """
     check_options(documents=at_least_one(documents))
     corpus = AnnotatedCorpus(folder)
     path = Path(output) if output is not None else corpus.folder / PAGE
+    protect_inputs(corpus.paths, [(corpus.folder, path)])
     if not force:
         refuse_existing([path])
     counts, carried = CorpusCounts(), Reservoir[dict[str, Any]](documents, seed)

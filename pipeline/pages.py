@@ -9,10 +9,16 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
-RIGHT_TO_LEFT = frozenset("ar arc arz ckb dv fa he khw ks ps sd syr ug ur yi".split())  # noqa: SIM905
+from ..language_scripts import LANGUAGE_SCRIPTS
+
+# Tags of two and of three letters; of a language that is also written from left to right only its letters can tell.
+RIGHT_TO_LEFT = frozenset(
+    "acm aeb afb apc apd ar ara arb arc ars ary arz azb bal ckb div dv fa fas glk he heb khw ks lrc mzn nqo pbt "  # noqa: SIM905
+    "per pes pnb prs ps pus sd skr snd syc syr ug uig ur urd ydd yi yid".split()
+)
+RIGHT_TO_LEFT_SCRIPTS = frozenset({"Adlm", "Arab", "Aran", "Hebr", "Mand", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa"})
 # Language, script, region: as much of BCP 47 as corpora use.
 LANGUAGE_TAG = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?")
-UNKNOWN_LANGUAGES = frozenset({"xx", "mul", "und"})
 COLORS = {"PER": "#aa9cfc", "LOC": "#ff9561", "ORG": "#7aecec", "MISC": "#ffeb80"}
 # displaCy's own template names left and right; these margins follow the direction of the document.
 ENTITY = (
@@ -86,15 +92,21 @@ def language_of(record: Mapping[str, Any]) -> str:
 
 
 def direction_of(text: str, language: str = "und") -> str:
-    """The base direction of a text: its language decides, or most of its letters where that says nothing.
+    """The base direction of a text: the script of its tag decides, else the language, and where both say nothing, most
+    of its letters.
 
     text (str): The text.
     language (str): Its language tag.
     RETURNS (str): "rtl" or "ltr".
     """
-    primary = language.split("-")[0]
-    if primary not in UNKNOWN_LANGUAGES:
-        return "rtl" if primary in RIGHT_TO_LEFT else "ltr"
+    primary, *parts = language.split("-")
+    script = next((part for part in parts if len(part) == 4), None)
+    if script is not None:
+        return "rtl" if script in RIGHT_TO_LEFT_SCRIPTS else "ltr"
+    if primary in RIGHT_TO_LEFT:
+        return "rtl"
+    if LANGUAGE_SCRIPTS.get(primary):
+        return "ltr"
     classes = [unicodedata.bidirectional(char) for char in text]
     return "rtl" if sum(name in ("R", "AL") for name in classes) > classes.count("L") else "ltr"
 

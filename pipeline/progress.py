@@ -106,7 +106,9 @@ class Progress:
         if self._bar is None:
             return
         pace = self._pace()
-        left = "" if pace["seconds_left"] is None else f"{_clock(pace['seconds_left'])} left"
+        # How long it takes to write the files is not known.
+        known = pace["seconds_left"] is not None and self.counts.records < self._total
+        left = f"{_clock(pace['seconds_left'])} left" if known else ""
         self._bar.update(
             self._task,
             description=what,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,8 +62,9 @@ def _mention(span: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
     mention: dict[str, Any] = {"start": places[span["start"]], "end": places[span["end"]], "label": span["label"]}
     if "kb_id" in span:
         mention["link"] = None if span["kb_id"] is None else _shown(span["kb_id"])
-    if isinstance(span.get("score"), (int, float)):
-        mention["score"] = span["score"]
+    score = _number(span.get("score"))
+    if score is not None:
+        mention["score"] = score
     if span.get("nil_reason"):
         mention["reason"] = _shown(span["nil_reason"])
     candidates = [_candidate(candidate) for candidate in _objects(span.get("candidates"))[:MOST_CANDIDATES]]
@@ -88,7 +90,8 @@ def _objects(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _number(value: Any) -> float | None:
-    return value if isinstance(value, (int, float)) else None
+    """A number that the script can show: truth values and NaN are none."""
+    return value if type(value) is int or (type(value) is float and math.isfinite(value)) else None
 
 
 def _shown(value: Any) -> str:

@@ -107,16 +107,17 @@ def output_names(sources: Iterable[Source], suffix: str, *, reserved: Iterable[s
     return names
 
 
-def protect_inputs(sources: Iterable[Source], outputs: Iterable[tuple[Source | Path, Path]]) -> None:
-    """Refuse to write over what is to be read.
+def protect_inputs(inputs: Iterable[Source | Path], outputs: Iterable[tuple[Source | Path, Path]]) -> None:
+    """Refuse to write over what is to be read, forced or not.
 
-    sources (Iterable[Source]): The inputs.
+    inputs (Iterable[Source | Path]): The inputs.
     outputs (Iterable[tuple[Source | Path, Path]]): The files to write, each after what it is the output of.
     RAISES (UsageError): S505 when one of them is an input.
     """
-    inputs = {os.path.realpath(source.path): source for source in sources if source.path != STDIN}
+    paths = {item.path if isinstance(item, Source) else str(item): item for item in inputs}
+    places = {os.path.realpath(path): item for path, item in paths.items() if path != STDIN}
     for origin, path in outputs:
-        hit = inputs.get(os.path.realpath(path))
+        hit = places.get(os.path.realpath(path))
         if hit is not None:
             raise UsageError(Errors.S505.format(source=origin, path=hit))
 

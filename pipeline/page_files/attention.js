@@ -55,9 +55,14 @@ function drawTokens(shown) {
     const begins = place === 0 || data.units[shown[place - 1]].window !== unit.window;
     if (windows > 1 && begins) node.append(el("span", { class: "about window" }, `window ${unit.window + 1}`), " ");
     const names = ["token", unit.special ? "special" : "", index === wanted.chosen ? "chosen" : ""];
-    const box = el("button", { type: "button", class: names.filter(Boolean).join(" "), dir: "auto", title: rounded(valueOf(index)) }, unit.text);
+    const told = { type: "button", class: names.filter(Boolean).join(" "), "aria-pressed": index === wanted.chosen };
+    const box = el("button", { ...told, dir: "auto", title: rounded(valueOf(index)) }, unit.text);
     shade(box, valueOf(index) / highest, found ? 25 : 210);
-    box.addEventListener("click", () => setting("chosen")(index === wanted.chosen ? -1 : index));
+    box.addEventListener("click", () => {
+      setting("chosen")(index === wanted.chosen ? -1 : index);
+      // The words are drawn anew, and whoever has only keys would be sent back to the top.
+      list.node.querySelectorAll(".token")[place].focus();
+    });
     node.append(box, " ");
   });
   return node;
@@ -115,7 +120,7 @@ function drawChart(shown) {
     dot.append(title);
     frame.append(dot);
   });
-  return el("div", { class: "chart" }, frame);
+  return el("div", { class: "chart", dir: data.dir }, frame);
 }
 
 const ABOUT =

@@ -53,7 +53,10 @@ function drawHeads() {
   });
   const told = el("p", { class: "about", "aria-live": "polite" }, "Point at a cell to see its heads.");
   canvas.addEventListener("mousemove", (event) => {
-    const [row, column] = [event.offsetY, event.offsetX].map((at) => data.order[Math.min(size - 1, Math.max(0, Math.floor(at / CELL)))]);
+    // A narrow screen shows it smaller than it is.
+    const box = canvas.getBoundingClientRect();
+    const places = [(event.clientY - box.y) / box.height, (event.clientX - box.x) / box.width];
+    const [row, column] = places.map((at) => data.order[Math.min(size - 1, Math.max(0, Math.floor(at * size)))]);
     told.textContent = `${nameOf(row)} and ${nameOf(column)}: ${rowOf(data.similarity, row)[column].toFixed(4)}`;
   });
   return el("section", {}, el("h2", {}, "Likeness of heads"), told, canvas);

@@ -2,7 +2,7 @@
 
 // Whatever the data hold becomes a text node or the value of a harmless attribute, never markup.
 const data = JSON.parse(document.getElementById("data").textContent);
-const ATTRIBUTES = new Set(["class", "dir", "lang", "title", "type", "value", "scope", "colspan", "aria-live", "aria-label"]);
+const ATTRIBUTES = new Set(["class", "dir", "lang", "title", "type", "value", "scope", "colspan", "aria-live", "aria-label", "aria-pressed"]);
 
 function el(tag, attributes, ...children) {
   const node = document.createElement(tag);

@@ -1,11 +1,13 @@
 const DOCUMENTS_A_PAGE = 20;
 const ROWS_A_PAGE = 50;
-const ARABIC_MARKS = /[\u0640\u064b-\u065f\u0670]/g;
+// Vowel signs, signs of recitation, tatweel; and what nobody sees, such as direction marks.
+const UNSEEN = /[\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed]|\p{Cf}/gu;
 const wanted = { view: "documents", layer: "entities", label: "", lang: "", link: "", text: "" };
 
-// Texts are compared without case, compatibility forms, and Arabic vowel signs and tatweel.
+// Texts are compared without case, compatibility forms, unseen characters, and kinds of white space. Capitals know no
+// other form of a letter at the end of a word.
 function folded(text) {
-  return text.normalize("NFKC").toLowerCase().replace(ARABIC_MARKS, "");
+  return text.normalize("NFKC").toUpperCase().replace(UNSEEN, "").replace(/\s+/g, " ");
 }
 
 function linkOf(mention) {
@@ -24,7 +26,7 @@ function isWanted(mention) {
 function haystack(doc) {
   if (doc.folded === undefined) {
     const links = Object.values(doc.layers).flat().map((mention) => mention.link || "");
-    doc.folded = folded([doc.text, doc.id, doc.file, ...new Set(links)].join("\n"));
+    doc.folded = [doc.text, doc.id, doc.file, ...new Set(links)].map(folded).join("\n");
   }
   return doc.folded;
 }
@@ -40,11 +42,15 @@ function foundDocuments() {
   );
 }
 
+// Mentions that have the text or link that is looked for; of a document whose id or file has it, all.
 function foundMentions(documents) {
+  const looked = folded(wanted.text.trim());
   const rows = new Map();
   for (const doc of documents) {
+    const every = [doc.id, doc.file].some((name) => folded(name).includes(looked));
     for (const mention of mentionsOf(doc).filter(isWanted)) {
       const text = doc.text.slice(mention.start, mention.end);
+      if (!every && ![text, mention.link || ""].some((part) => folded(part).includes(looked))) continue;
       const key = JSON.stringify([text, mention.label, linkOf(mention), mention.link]);
       if (!rows.has(key)) rows.set(key, { text, mention, count: 0 });
       rows.get(key).count += 1;
@@ -90,8 +96,9 @@ function drawRun(text, run) {
     const inside = run.mentions.filter((mention) => mention.start <= start && mention.end >= end && start < end);
     if (inside.length) {
       const shortest = inside.reduce((best, mention) => (mention.end - mention.start < best.end - best.start ? mention : best));
-      const mark = el("mark", inside.some(isWanted) ? {} : { class: "other" }, text.slice(start, end));
-      paint(mark, shortest.label);
+      const isOther = !inside.some(isWanted);
+      const mark = el("mark", isOther ? { class: "other" } : {}, text.slice(start, end));
+      if (!isOther) paint(mark, shortest.label);
       inner.append(mark);
     }
     const labels = run.mentions.filter((mention) => mention.end === end).reverse().map(drawLabel);
@@ -127,7 +134,8 @@ function folding(title, draw) {
 
 function candidateText(candidate) {
   const share = candidate.probability === null ? "" : ` ${candidate.probability.toFixed(3)}`;
-  return el("div", {}, isolate(candidate.name || candidate.id), ` ${candidate.name ? candidate.id : ""}${share}`);
+  const id = candidate.name ? [" ", isolate(candidate.id)] : [];
+  return el("div", {}, isolate(candidate.name || candidate.id), ...id, share);
 }
 
 function mentionTable(doc) {

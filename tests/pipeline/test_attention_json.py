@@ -232,5 +232,7 @@ def test_command(encoder, tmp_path):
         assert "[S507] Bad value for text" in result.stderr
     with pytest.raises(UsageError, match=r"\[S504\]"):
         convert_attention(tmp_path / "none.json", tmp_path / "a.html")
+    with pytest.raises(UsageError, match=r"\[S505\]"):
+        convert_attention(tmp_path / "a.json", tmp_path / "a.json", force=True)
     with pytest.raises(OSError, match=r"\[S512\] Cannot read .*none.json"):
         convert_attention(tmp_path / "none.json", tmp_path / "b.html")

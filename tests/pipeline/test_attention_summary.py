@@ -139,6 +139,8 @@ def test_command(encoder, tmp_path):
     assert "3 documents, 18 words" in result.output
     with pytest.raises(UsageError, match=r"\[S504\]"):
         summarize_attention(corpus, page, model="not looked at")
+    with pytest.raises(UsageError, match=r"\[S505\]"):
+        summarize_attention(corpus, corpus, model="not looked at", force=True)
     result = run(app, [*call, "-F", "--json", "--measure", "influence", "--limit", "2"])
     assert json.loads(result.stdout)["documents"] == 2
     with pytest.raises(UsageError, match=r"\[S507\]"):

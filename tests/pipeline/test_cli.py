@@ -236,6 +236,24 @@ def test_progress_is_silent_where_nobody_looks(terminal):
         assert shown == ""
 
 
+def test_no_time_is_left_to_tell_while_files_are_written():
+    stream = io.StringIO()
+    with Progress(show=True, console=Console(file=stream, force_terminal=True, width=120)) as progress:
+        progress.begin(4, Counts())
+        progress.tell("progress", counts=Counts(documents=4, tokens=9))
+        progress.tell("merge", output="a.jsonl")
+    assert "left" not in stream.getvalue().rpartition("writing")[2]
+
+
+def test_pace_of_a_resumed_run_is_not_told(monkeypatch):
+    """All its tokens were divided by the seconds of the last part."""
+    counts = {"documents": 9, "tokens": 900, "entities": 0, "spans": 0, "quarantined": 0, "records": 9}
+    for resumed, told in ((0, "450 tokens/s"), (4, "4 of 9 records were done before")):
+        summary = {**counts, "resumed_records": resumed, "seconds": 2.0, "loading_seconds": 1.0, "files": []}
+        monkeypatch.setattr("samarkand.pipeline.annotate.annotate", Mock(return_value=summary))
+        assert f"in 2.0 s ({told}; loading took 1.0 s)" in invoke("annotate", "in", "-o", "out").output
+
+
 def test_sigterm_ends_a_command_as_ctrl_c_does():
     """A run that its scheduler had ended left no word, and counted as a death that nobody saw."""
     before = signal.getsignal(signal.SIGTERM)

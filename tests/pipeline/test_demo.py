@@ -152,6 +152,13 @@ def test_overlapping_spans_are_drawn():
         ({"lang": 5, "text": "עברית", "meta": {"langs": ["he"]}}, "he", "rtl"),
         ({"lang": "not a tag", "text": "Google القاهرة"}, "und", "rtl"),
         ({"text": ""}, "und", "ltr"),
+        ({"lang": "ara", "text": "زار عمر Boston Red Sox"}, "ara", "rtl"),
+        ({"lang": "heb", "text": "Google"}, "heb", "rtl"),
+        ({"lang": "ar-Latn", "text": "ana fi القاهرة"}, "ar-Latn", "ltr"),
+        ({"lang": "az-Arab", "text": "Google"}, "az-Arab", "rtl"),
+        ({"lang": "ha", "text": "Ina zaune a Kano"}, "ha", "ltr"),
+        ({"lang": "ku", "text": "کوردستان Google"}, "ku", "rtl"),
+        ({"lang": "ku", "text": "Kurdistan"}, "ku", "ltr"),
     ],
 )
 def test_language_and_direction(record, language, direction):

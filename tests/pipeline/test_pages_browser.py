@@ -174,6 +174,61 @@ def test_text_of_marks_and_direction(driver, page):
     assert "0.875" in texts(driver, "article details")[0]
 
 
+def test_search_passes_over_what_nobody_sees(driver, tmp_path):
+    found = {
+        "القاهرة \u200fالكبرى": "القاهرة الكبرى",
+        "New\nYork\u00a0City": "york city",
+        "ΟΔΟΣΑ": "οδος",
+        "Straße": "STRASSE",
+        "الرَّحْمَـٰنِ ۖ الرحيم": "الرحمن الرحيم",
+        "Cafe\u0301": "café",
+    }
+    report(write_run(tmp_path, [{"text": text, "entities": []} for text in found]))
+    open_page(driver, tmp_path / "report.html")
+    for text, looked in found.items():
+        choose(driver, "text or id", looked)
+        assert texts(driver, "article .text") == [text]
+
+
+def test_search_among_mentions(driver, page):
+    """Not all mentions of the documents that have the text."""
+    open_page(driver, page)
+    choose(driver, "show", "mentions")
+    for looked, number in (("cairo", 1), ("q7259", 1), ("Ada", 2), ("d12", 3), ("city", 1), ("in", 0)):
+        choose(driver, "text or id", looked)
+        assert count(driver).startswith(f"{number} different mentions")
+
+
+def contrasts(driver, selector):
+    """Contrast of text with what it stands on, as WCAG has it; the least of all that are found."""
+    script = """
+    const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    function light(colors) {
+      pen.fillStyle = "#fff";
+      pen.fillRect(0, 0, 1, 1);
+      for (const color of colors) { pen.fillStyle = color; pen.fillRect(0, 0, 1, 1); }
+      const parts = [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3).map((part) => part / 255);
+      const [r, g, b] = parts.map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    }
+    return [...document.querySelectorAll(arguments[0])].map((node) => {
+      const style = getComputedStyle(node);
+      const below = light([style.backgroundColor]);
+      const text = light([style.backgroundColor, style.color]);
+      const faded = below + (text - below) * Number(style.opacity);
+      return (Math.max(below, faded) + 0.05) / (Math.min(below, faded) + 0.05);
+    });
+    """
+    return driver.execute_script(script, selector)
+
+
+def test_mentions_of_other_labels_can_be_read(driver, page):
+    open_page(driver, page)
+    choose(driver, "label", "PER")
+    assert len(texts(driver, "mark.other")) == 40
+    assert min(contrasts(driver, "mark")) >= 4.5
+
+
 def test_quarantine_is_shown_and_filtered(driver, page):
     open_page(driver, page)
     rows = "main > section:last-child tbody tr"
@@ -202,6 +257,48 @@ def test_attention_in_a_browser(driver, tmp_path):
     assert driver.execute_script("return typeof window.pwned") == "undefined"
     assert requests_of(driver) == [(tmp_path / "a.html").as_uri()]
     assert problems_of(driver) == []
+
+
+def test_a_word_can_be_chosen_with_keys_alone(driver, tmp_path):
+    show_attention("the cats sat", tmp_path / "a.html", model=make_encoder_folder(tmp_path / "encoder"))
+    open_page(driver, tmp_path / "a.html")
+    driver.execute_script("document.querySelector('input[type=checkbox]').click()")
+    driver.execute_script("document.querySelectorAll('.token')[1].focus()")
+    for pressed in ("true", "false"):
+        driver.switch_to.active_element.send_keys("\ue007")
+        about = "const box = document.activeElement; return [box.textContent, box.getAttribute('aria-pressed')]"
+        assert driver.execute_script(about) == ["the", pressed]
+    for place in range(len(texts(driver, ".token"))):
+        driver.execute_script("document.querySelectorAll('.token')[arguments[0]].click()", place)
+        assert min(contrasts(driver, ".token")) >= 4.5
+    assert problems_of(driver) == []
+
+
+def test_chart_of_a_right_to_left_text_begins_with_its_start(driver, tmp_path):
+    show_attention("قط في بيت " * 60, tmp_path / "a.html", model=make_encoder_folder(tmp_path / "encoder"))
+    open_page(driver, tmp_path / "a.html")
+    script = """
+    const [chart, dots] = [document.querySelector(".chart"), document.querySelectorAll(".chart circle")];
+    const [frame, dot] = [chart, dots[dots.length - 1]].map((node) => node.getBoundingClientRect());
+    return [chart.scrollWidth > chart.clientWidth, frame.x <= dot.x && dot.right <= frame.right];
+    """
+    assert driver.execute_script(script) == [True, True]
+
+
+def test_tables_can_be_read_on_a_narrow_screen(driver, tmp_path):
+    """Words were broken letter by letter, and the page was wider than the screen."""
+    (tmp_path / "in.jsonl").write_text(json.dumps({"text": "the cats sat on the mat"}) + "\n", encoding="utf-8")
+    encoder = make_encoder_folder(tmp_path / "encoder")
+    summarize_attention(tmp_path / "in.jsonl", tmp_path / "a.html", model=encoder, min_count=1)
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        open_page(driver, tmp_path / "a.html")
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
+        script = "return [...document.querySelectorAll('main th, main td')].map((cell) => cell.offsetHeight)"
+        assert max(driver.execute_script(script)) < 60
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_file_of_attviz_in_a_browser(driver, tmp_path):
@@ -254,6 +351,14 @@ def test_attention_over_a_corpus_in_a_browser(driver, tmp_path):
     """
     driver.execute_script(move)
     assert any("and layer" in told for told in texts(driver, "main .about"))
+    # The map names the same heads where a narrow screen shrinks it.
+    driver.execute_script("document.querySelector('canvas').style.width = '12px'")
+    corner = move.replace("+ 3", "+ 11")
+    driver.execute_script(corner)
+    (small,) = [told for told in texts(driver, "main .about") if "and layer" in told]
+    driver.execute_script("document.querySelector('canvas').style.width = ''")
+    driver.execute_script(move.replace("+ 3", "+ 28"))
+    assert small in texts(driver, "main .about")
     assert driver.execute_script("return typeof window.pwned") == "undefined"
     assert requests_of(driver) == [(tmp_path / "a.html").as_uri()]
     assert problems_of(driver) == []

@@ -300,6 +300,80 @@ def test_damaged_and_missing_files_are_named(annotated, tmp_path):
         report(run)
 
 
+def write_table(folder, rows):
+    import pyarrow
+    import pyarrow.parquet
+
+    write_run(folder, [], options={"output_format": "parquet"}, files=[{"output": "a.parquet"}])
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "a.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"entities": ["Ada"], "spans": []},
+        {"entities": 5, "spans": []},
+        {"entities": [], "spans": [{"start": 0, "end": 3, "label": "PER"}]},
+        {"entities": [], "spans": "x"},
+        {"entities": [], "spans": [], "meta": 5},
+        {"entities": [], "spans": [], "neighbours": "[" * 100_000},
+        {"entities": [{"start": 0, "end": 3, "label": "PER", "candidates": 5}], "spans": []},
+    ],
+)
+def test_foreign_tables_are_named(tmp_path, row):
+    run = write_table(tmp_path, [{"text": "Ada", **row}])
+    result = CliRunner().invoke(app, ["report", str(run)])
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: [S1173] {run / 'a.parquet'}, record 1 ")
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"files": [{"output": "a.jsonl", "documents": 3}]}, "a.jsonl, record 3"),
+        ({"files": [{"output": "a.jsonl", "documents": 1}]}, "a.jsonl, record 2"),
+        ({"quarantined": 2}, "quarantine.jsonl, record 2"),
+    ],
+)
+def test_files_with_other_counts_than_those_of_the_run_are_named(tmp_path, change, place):
+    run = write_run(tmp_path, [{"text": "Ada", "entities": []}] * 2, hostile_rejections()[:1], **change)
+    with pytest.raises(ValueError, match=rf"\[S1173\] .*{re.escape(place)} .*run\.json counts"):
+        report(run)
+    assert not (run / "report.html").exists()
+
+
+def test_a_quarantine_that_is_gone_is_named(tmp_path):
+    run = write_run(tmp_path, [{"text": "Ada", "entities": []}], quarantined=7)
+    with pytest.raises(OSError, match=r"\[S512\].*quarantine\.jsonl"):
+        report(run)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "run.json", "quarantine.jsonl", "sub/../a.jsonl"])
+def test_a_page_never_replaces_what_it_is_about(tmp_path, name):
+    run = write_run(tmp_path, [{"text": "Ada", "entities": []}], hostile_rejections())
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(UsageError, match=r"\[S505\]"):
+        report(run, run / name, force=True)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_numbers_that_are_none_are_left_out(tmp_path):
+    span = {"start": 0, "end": 3, "label": "PER", "score": float("nan"), "candidates": '[{"id": "Q1"}]'}
+    run = write_table(tmp_path, [{"text": "Ada", "entities": [span], "spans": []}])
+    report(run)
+    (doc,) = read(run / "report.html").data["documents"]
+    assert "score" not in doc["layers"]["entities"][0]
+    span = {"start": 0, "end": 3, "label": "PER", "score": True, "candidates": [{"id": "Q1", "probability": True}]}
+    record = {"text": "Ada", "entities": [span], "neighbours": [{"id": "n", "score": False}]}
+    report(write_run(tmp_path, [record]), force=True)
+    (doc,) = read(run / "report.html").data["documents"]
+    (ment,) = doc["layers"]["entities"]
+    assert "score" not in ment
+    assert ment["candidates"][0]["probability"] is doc["neighbours"][0]["score"] is None
+
+
 def test_command(tmp_path):
     run = write_run(tmp_path / "out", [{"text": "Ada", "entities": []}] * 3, hostile_rejections()[:2])
     page = tmp_path / "page.html"
