@@ -609,6 +609,7 @@ class Errors(metaclass=_Coded):
         "There is no linked text to judge by. Set SAMARKAND_DATA or pass --data with the folder that holds el/, or "
         "--silver, or name a .jsonl file of your own with --set."
     )
+    S955 = "The field {field!r} is missing. Name the one with the mentions with --mentions-field."
     S1140 = "{waiting:,} texts wait, and {asked:,} more do not fit a queue of {capacity:,}. Try again in a moment."
     S1141 = "The server is shutting down, and takes no more. Try again when it is back."
     S1142 = "The batch of this request failed: {reason}. Try again; if that fails too, look into the log of the server."

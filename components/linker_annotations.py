@@ -11,8 +11,6 @@ from typing import Any
 
 from spacy.tokens import Doc, Span, SpanGroup
 
-# As in spaCy's `entity_linker`.
-NIL = "NIL"
 NO_CANDIDATES = "no candidates"
 DOUBTED_BEFORE = "doubted before choosing"
 DOUBTED_AFTER = "doubted after choosing"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .linker_annotations import NIL, Link, nil_reason
+from ..models.kb_entities import NIL
+from .linker_annotations import Link, nil_reason
 from .linker_table import Mention
 
 

@@ -11,7 +11,7 @@ from spacy.scorer import PRFScore
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from .linker_annotations import NIL
+from ..models.kb_entities import NIL
 
 
 def score_linker(examples: Iterable[Example], *, spans_key: str | None = None, **_: Any) -> dict[str, Any]:
@@ -70,16 +70,17 @@ def make_linker_scorer() -> Callable[..., dict[str, Any]]:
 def _answers(examples: Iterable[Example], spans_key: str | None) -> Iterator[tuple[str, str, str]]:
     """Label, gold and predicted id of each mention that both sides have; no id is predicted as NIL."""
     for eg in examples:
-        # Of spans in one place with one label, one speaks for all.
-        found = {_place(span): span.kb_id_ or NIL for span in _spans(eg.predicted, spans_key)}
+        # Of spans in one place, that with the same label answers, else any: labels may not be of the reference.
+        found = {key: span.kb_id_ or NIL for span in _spans(eg.predicted, spans_key) for key in _places(span)}
         for span in _spans(eg.reference, spans_key):
-            answer = found.get(_place(span))
+            with_label, without = _places(span)
+            answer = found.get(with_label, found.get(without))
             if span.kb_id_ and answer is not None:
                 yield span.label_, span.kb_id_, answer
 
 
-def _place(span: Span) -> tuple[int, int]:
-    return span.start_char, span.end_char
+def _places(span: Span) -> tuple[tuple[int, int, str], tuple[int, int]]:
+    return (span.start_char, span.end_char, span.label_), (span.start_char, span.end_char)
 
 
 def _spans(doc: Doc, spans_key: str | None) -> Iterable[Span]:

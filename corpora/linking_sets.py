@@ -63,6 +63,7 @@ class LinkingSet:
     records (list[Dict[str, Any]]): "id", "text", "lang" and "spans", each with "kb_id": the Wikidata id, null for
         NIL. A span with more than one right id has the others under "alternatives". A span of German DBpedia has
         its "title" instead of an id, see `resolve_titles`.
+    templates (bool): Whether the texts are made from templates.
     """
 
     name: str
@@ -70,6 +71,7 @@ class LinkingSet:
     split: str
     licence: str
     records: list[Record] = field(repr=False)
+    templates: bool = False
 
 
 _ELEVANT = "repository Apache 2.0; texts per dataset"

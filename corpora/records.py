@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import Errors
+from ..models.kb_entities import NIL
 from ..replacing import replace_file
 from .conll import read_conll, write_conll
 from .files import create_text, numbered_lines, stem_suffix
@@ -28,9 +29,6 @@ __all__ = ["NIL", "Record", "find_files", "read_records", "rename_labels", "span
 
 Record: TypeAlias = dict[str, Any]
 StrPath: TypeAlias = str | Path
-
-# What spaCy's linkers write for an entity that is not in the knowledge base.
-NIL = "NIL"
 
 # What a folder is searched for. "txt" is read as CoNLL when named, but folders hold licences and notes too.
 SUFFIXES = {

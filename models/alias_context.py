@@ -58,7 +58,7 @@ class NameContext:
         RETURNS (set[str]): Keys of up to `MAX_RUN` words that are not the name itself.
         """
         own = ["".join(name_words(word)) for word in WORD.findall(name)]
-        places = (place for place in self._places.get("".join(own[:1]), ()) if self._is_at(place, own, name))
+        places = (place for place in self._places_of(own) if self._is_at(place, own, name))
         around = (self._around(place, place + len(own)) for place in islice(places, MOST_PLACES))
         runs = set(chain(chain.from_iterable(around), islice(self._spelt_out(name), MOST_PLACES)))
         return {alias_key(self._written(first, last)) for first, last in runs} - {alias_key(name)}
@@ -94,6 +94,13 @@ class NameContext:
         others = [word for word in _words_of(alias) if word not in name]
         there = sum(len(word) for word in others if word in self._known)
         return like + (MOST_SIMILAR - like) * IN_TEXT * there / sum(map(len, others)) if there else like
+
+    def _places_of(self, words: Sequence[str]) -> Iterator[int]:
+        """Where words may begin, by the one of them that the text has least often."""
+        if words and words[0]:
+            seen = {offset: self._places.get(word, ()) for offset, word in enumerate(words) if word}
+            offset = min(seen, key=lambda offset: len(seen[offset]))
+            yield from (place - offset for place in seen[offset] if place >= offset)
 
     def _around(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Runs of words, first and end, that hold a run and more. No word in small letters is their first or last."""

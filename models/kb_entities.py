@@ -18,6 +18,8 @@ from .kb_store import Damaged
 
 # Characters of a name or an id, at most: an index of longer ones is slow for all.
 LONGEST_NAME = 1000
+# What is said of a mention that means no entity of the knowledge base, as spaCy's linkers say it.
+NIL = "NIL"
 # Characters of a bad value that a message shows.
 _SHOWN = 80
 
@@ -192,6 +194,8 @@ def _checked_id(value: Any) -> str:
     id = _name("its id", value)
     if not id.strip():
         raise _Unfit("its id is blank")
+    if id == NIL:
+        raise _Unfit(f"its id is {NIL}, which is said of names that mean no entity")
     if any(unicodedata.category(char) == "Cc" for char in id):
         raise _Unfit("its id has control characters")
     return id

@@ -182,20 +182,34 @@ def write_state(db: sqlite3.Connection, state: KnowledgeState) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    _check_file(path)
-    # A file that cannot be written to is opened for reading alone.
-    db = sqlite3.connect(
-        f"{path.as_uri()}?mode=rw", uri=True, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
-    )
+    with told(path):
+        db = _open(path)
     try:
         with told(path):
-            _check_format(db, path)
             db.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
             # Nothing that a file brings along is run.
             db.execute("PRAGMA trusted_schema = OFF")
             read_state(db)
     except BaseException:
         db.close()
+        raise
+    return db
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = None
+    try:
+        # A file that cannot be written to is opened for reading alone.
+        db = sqlite3.connect(
+            f"{path.as_uri()}?mode=rw", uri=True, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        _check_format(db, path)
+    except BaseException as error:
+        if db is not None:
+            db.close()
+        # Only now: a process that closes a file by other means than SQLite lets go of all its locks on it.
+        if isinstance(error, sqlite3.Error) and not is_locked(error):
+            _check_file(path)
         raise
     return db
 

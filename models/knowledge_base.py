@@ -161,22 +161,22 @@ class KnowledgeBase:
         """
         _check_k(k)
         context = NameContext(text) if text and fuzzy else None
-        found = []
+        found: dict[str, list[Candidate]] = {}
         with self._file.reading() as db:
             version = os.getpid(), *db.execute("PRAGMA data_version").fetchone()
             if version != self._version:
                 self._remembered.clear()
                 self._version = version
-            for alias in aliases:
+            for alias in dict.fromkeys(aliases):
                 asked = alias, k, lang, fuzzy
                 if asked not in self._remembered:
                     self._remembered[asked] = find_candidates(db, alias, k, lang, fuzzy)
                 self._remembered.move_to_end(asked)
                 own = self._remembered[asked]
-                found.append((candidates_in_text(db, alias, own, context, k, lang) if context else own)[:k])
+                found[alias] = (candidates_in_text(db, alias, own, context, k, lang) if context else own)[:k]
             while len(self._remembered) > _REMEMBERED:
                 self._remembered.popitem(last=False)
-        return found
+        return [list(found[alias]) for alias in aliases]
 
     def put(self, entities: Iterable[Entity]) -> None:
         """Add entities, or put them in the place of those with their ids: all of them, or none.

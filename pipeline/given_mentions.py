@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..corpora.records import NIL
+from ..corpora.strict_parsing import SURROGATE
 from ..errors import Errors
 from .sources import UsageError
 
@@ -51,15 +52,18 @@ def load_linker(model: str | None, kb: str | Path | None) -> Language:
 
 
 def prepare_linker(nlp: Language) -> M3Linker:
-    """Make the linker of a pipeline answer given mentions, and leave out what would find some itself.
+    """Make the linker of a pipeline answer given mentions, disabled or not, and leave out what would find some itself.
 
     nlp (Language): The pipeline.
     RETURNS (M3Linker): Its linker.
     RAISES (UsageError): S951 when it has none.
     """
-    name = next((name for name in nlp.pipe_names if nlp.get_pipe_meta(name).factory == FACTORY), None)
+    names = (*nlp.pipe_names, *nlp.disabled)
+    name = next((name for name in names if nlp.get_pipe_meta(name).factory == FACTORY), None)
     if name is None:
         raise UsageError(Errors.S951.format(pipes=", ".join(nlp.pipe_names) or "none"))
+    if name in nlp.disabled:
+        nlp.enable_pipe(name)
     finders = [
         other for other in nlp.pipe_names if other != name and "doc.ents" in (nlp.get_pipe_meta(other).assigns or ())
     ]
@@ -98,7 +102,10 @@ def _problem(text: str, mention: Any) -> str:
         return f"is at {start}-{end}, and the text has {len(text)} characters"
     if not text[start:end].strip():
         return f"at {start}-{end} is blank"
-    return "" if isinstance(mention.get("label", ""), str) else "has a label that is not a string"
+    label = mention.get("label", "")
+    if not isinstance(label, str):
+        return "has a label that is not a string"
+    return "has a label with half of a surrogate pair" if SURROGATE.search(label) else ""
 
 
 def mention_doc(nlp: Language, text: str, mentions: Sequence[dict[str, Any]]) -> Doc:

@@ -72,7 +72,7 @@ def link_records(
         with _opened(path) as file, write_errors(path or Path("standard output")):
             left = limit
             for source in sources:
-                items = (_prepared(nlp, item, mentions_field) for item in read_source(source, options))
+                items = (_prepared(nlp, item, mentions_field, text_field) for item in read_source(source, options))
                 for outcome in _linked(nlp, islice(items, left), batch_size, mentions_field, text_field):
                     left = None if left is None else left - 1
                     if isinstance(outcome, Rejected):
@@ -122,24 +122,27 @@ def _opened(path: Path | None) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _prepared(nlp: Language, item: Record | Rejected, mentions_field: str) -> Record | Rejected:
+def _prepared(nlp: Language, item: Record | Rejected, mentions_field: str, text_field: str) -> Record | Rejected:
     """The record as a document with its mentions; rejected when it has none that can be used."""
     if isinstance(item, Rejected):
         return item
-    raw = {"text": item.text, **item.fields}
+    given = {kept: name for name, kept in item.renamed.items()}
+    raw = {text_field: item.text, **{given.get(kept, kept): value for kept, value in item.fields.items()}}
     if len(item.text) > nlp.max_length:
         return reject(item.position, "S527", raw, length=len(item.text), max_length=nlp.max_length)
     field = item.kept_name(mentions_field)
     if field not in item.fields:
-        return reject(item.position, "S522", raw, field=mentions_field)
+        return reject(item.position, "S955", raw, field=mentions_field)
     try:
-        doc = mention_doc(nlp, item.text, read_mentions(item.text, item.fields[field]))
+        mentions = read_mentions(item.text, item.fields[field])
     except ValueError as error:
         if not is_coded(error):
             raise
         code, _, reason = str(error).removeprefix("[").partition("] ")
         return Rejected(item.position, code, reason, raw)
-    return replace(item, doc=doc.to_bytes())
+    # Strings of the texts would otherwise stay in the vocabulary for ever.
+    with nlp.memory_zone():
+        return replace(item, doc=mention_doc(nlp, item.text, mentions).to_bytes())
 
 
 def _linked(

@@ -104,9 +104,9 @@ def evaluate_linker(
     seconds = time.perf_counter() - started
     rows = [_row(each, ks) for each in answered]
     by_language: dict[str, list[list[Judged]]] = defaultdict(list)
-    for each in answered:
-        if each.split != "train" and not each.name.startswith(f"{SILVER}-"):
-            by_language[each.lang] += each.documents
+    for linked, each in zip(sets, answered):
+        if linked.split != "train" and not linked.templates:
+            by_language[linked.lang] += each.documents
     short = [row for row in rows if row["name"] in SHORT_TEXT]
     return rounded(
         {
@@ -143,17 +143,25 @@ def _silver_sets(folder: Path) -> Iterator[LinkingSet]:
     for path in sorted(folder.glob("*/*test.jsonl")):
         part = path.stem.partition(".")[0]
         name = f"{SILVER}/{path.parent.name}" if part == "test" else f"{SILVER}-{part}/{path.parent.name}"
-        yield LinkingSet(name, path.parent.name, "test", "", list(read_records(path)))
+        yield LinkingSet(name, path.parent.name, "test", "", list(read_records(path)), templates=part != "test")
 
 
 def _own_sets(file: str) -> Iterator[LinkingSet]:
     by_language: dict[str, list[Record]] = defaultdict(list)
     for number, record in enumerate(read_records(file), start=1):
-        read_mentions(record["text"], record["spans"], f"{file}, record {number}")
+        where = f"{file}, record {number}"
+        for place, mention in enumerate(read_mentions(record["text"], record["spans"], where), start=1):
+            if not _are_ids(mention.get("alternatives", [])):
+                reason = f"{where}, number {place} has alternatives that are not a list of ids"
+                raise ValueError(Errors.S952.format(reason=reason))
         by_language[record.get("lang") or "xx"].append(record)
     for lang, records in by_language.items():
         name = Path(file).stem if len(by_language) == 1 else f"{Path(file).stem}/{lang}"
         yield LinkingSet(name, lang, "test", "", records)
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(id, str) for id in value)
 
 
 def _answer(
@@ -161,7 +169,7 @@ def _answer(
 ) -> Answered:
     records = resolve_titles(linked.records[:limit], title_finder(kb, linked.lang))
     asked = [_annotated(record) for record in records]
-    unresolved = sum(len(record["spans"]) for record in records) - sum(len(record["spans"]) for record in asked)
+    unresolved = sum("title" in span and "kb_id" not in span for record in records for span in record["spans"])
     documents = []
     waiting = iter([record for record in asked if record["spans"]])
     while batch := list(islice(waiting, batch_size)):

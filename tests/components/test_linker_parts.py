@@ -22,6 +22,7 @@ from samarkand.components.linker_table import TYPES, Mention, make_questions, ty
 from samarkand.components.linker_texts import EntityTexts, entity_name, mention_language
 from samarkand.models.kb_candidates import Candidate
 from spacy.scorer import Scorer
+from spacy.tokens import Span
 from spacy.training import Example
 
 NLP = samarkand.blank("xx")
@@ -165,3 +166,19 @@ def test_a_name_is_read_in_its_own_document(tmp_path):
     assert [(each.document, each.start, each.end) for each in mentions] == [(0, 5, 6), (0, 0, 2), (1, 0, 1)]
     found = [{c.id: c.match for c in each.candidates}["Q47899"] for each in mentions]
     assert found == ["written", "exact", "exact"]
+
+
+def test_spans_in_one_place_are_scored_by_their_label():
+    docs = []
+    for kb_id in ("NIL", "Q90"):
+        doc = NLP.make_doc("Paris")
+        doc.spans["a"] = [Span(doc, 0, 1, label="LOC", kb_id="Q90"), Span(doc, 0, 1, label="DATE", kb_id=kb_id)]
+        docs.append(doc)
+    predicted, other = docs
+    reference = NLP.make_doc("Paris")
+    reference.spans["a"] = [Span(reference, 0, 1, label="LOC", kb_id="Q90")]
+    for doc in (predicted, other):
+        assert score_linker([Example(doc, reference)], spans_key="a")["nel_overall_f"] == 1
+    # Labels that are found may be others.
+    reference.spans["a"] = [Span(reference, 0, 1, label="GPE", kb_id="Q90")]
+    assert score_linker([Example(other, reference)], spans_key="a")["nel_overall_f"] == 1

@@ -168,3 +168,27 @@ def test_a_text_takes_nothing_away(tmp_path_factory, names, text, name):
         # A text that is the name has no other words.
         (same,) = kb.candidates_batch([name], text=f" {name} ")
         assert [each.id for each in same] == [each.id for each in alone]
+
+
+def test_a_name_is_looked_for_by_its_rarest_word(monkeypatch):
+    looked = []
+    is_at = NameContext._is_at
+    monkeypatch.setattr(
+        NameContext, "_is_at", lambda self, place, *about: looked.append(place) or is_at(self, place, *about)
+    )
+    text = "Byron\n" + "The Sea\n" * 100 + "The Byron of Ada\nThe Sea"
+    assert written(text, "The Byron") == {"thebyronofada"}
+    # Before the first word of the text there is no other.
+    assert looked == [201]
+
+
+def test_names_that_come_again_are_looked_at_once(tmp_path, monkeypatch):
+    asked = []
+    look = NameContext.written_keys
+    monkeypatch.setattr(NameContext, "written_keys", lambda self, name: asked.append(name) or look(self, name))
+    text = "Ada Byron met Byron and Byron"
+    with build_knowledge_base(tmp_path / "k.kb", [Entity("Q1", names={"en": "Ada Byron"})]) as kb:
+        found = kb.candidates_batch(["Byron", "Ada", "Byron"], text=text)
+    assert found[0] == found[2]
+    assert found[0] is not found[2]
+    assert sorted(asked) == ["Ada", "Byron"]

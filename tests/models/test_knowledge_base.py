@@ -425,6 +425,7 @@ def test_threads_share_one(tmp_path):
         ({"facts": [("a",)]}, "one of its facts must be a key and a value, not 1 strings"),
         ({"facts": ["ab"]}, "one of its facts must be a list, not str"),
         ({"facts": None}, "its facts must be a list, not NoneType"),
+        ({"id": "NIL"}, "its id is NIL"),
         ({"weight": 0}, "its weight must be a finite number above 0, not 0"),
         ({"weight": -1.0}, "its weight must be .*, not -1.0"),
         ({"weight": math.nan}, "its weight must be .*, not nan"),
@@ -674,3 +675,25 @@ def test_what_a_killed_writer_left_is_not_taken_into_a_new_file(killed):
         kb.check()
         assert len(kb) == 4
     assert [file.name for file in path.parent.iterdir()] == ["k.kb"]
+
+
+ANOTHER_WRITER = """
+import sys
+from samarkand.models import kb_store
+from samarkand.models.knowledge_base import KnowledgeBase
+kb_store.LOCK_SECONDS = 0.05
+try:
+    KnowledgeBase(sys.argv[1]).remove(["Q85"])
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def test_opening_a_file_leaves_the_locks_of_others_in_this_process(path, kb):
+    """Closing a file by other means than SQLite lets go of all locks that the process has on it."""
+    with kb._file.writing():
+        KnowledgeBase(path).close()
+        command = [sys.executable, "-c", ANOTHER_WRITER, str(path)]
+        told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=path.parent)
+    assert "[S907]" in told.stdout
+    assert "Q85" in kb

@@ -128,6 +128,25 @@ def test_languages_of_ones_own_file_are_told_apart(corpora):
     assert found == {"mine/en": ("en", 2), "mine/fr": ("fr", 1)}
 
 
+def test_ones_own_file_counts_under_any_name(tmp_path, nlp):
+    path = tmp_path / "silver-mine.jsonl"
+    unlinked = {"text": "Paris", "lang": "en", "spans": [span("Paris", "Paris")]}
+    write_records(path, [{**record("Paris", Paris="Q90"), "lang": "en"}, unlinked])
+    results = evaluate_linker(nlp, load_linking_sets(None, [str(path)]))
+    assert results["languages"]["en"]["mentions"] == 1
+    # Of what nobody has linked there was no page to be found.
+    assert results["sets"][0]["unresolved"] == 0
+
+
+@pytest.mark.parametrize("alternatives", ["Q90", None, 5, [None], ["Q142", 5]])
+def test_S952_alternatives_that_are_no_list_of_ids(tmp_path, alternatives):
+    path = tmp_path / "mine.jsonl"
+    wrong = {"text": "Paris", "spans": [span("Paris", "Paris", kb_id="Q90", alternatives=alternatives)]}
+    path.write_text(json.dumps(wrong))
+    with pytest.raises(ValueError, match=r"\[S952\].*mine\.jsonl, record 1, number 1 has alternatives"):
+        load_linking_sets(None, [str(path)])
+
+
 @pytest.mark.parametrize(("start", "end"), [(0, 99), (5, 6)])
 def test_S952_mentions_outside_of_the_text(corpora, start, end):
     path = corpora / "mine.jsonl"

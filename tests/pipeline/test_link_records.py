@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from linking_pipelines import make_kb
 from samarkand.pipeline.cli import app
-from samarkand.pipeline.given_mentions import GROUP, load_linker, mention_doc, read_mentions
+from samarkand.pipeline.given_mentions import GROUP, load_linker, mention_doc, prepare_linker, read_mentions
 from samarkand.pipeline.link_records import link_records
 from samarkand.pipeline.sources import UsageError
 from typer.testing import CliRunner
@@ -73,13 +73,14 @@ def test_records_come_back_with_links_candidates_and_reasons(tmp_path, nlp):
         ("{", "S521"),
         ({"spans": []}, "S522"),
         ({"text": 3, "spans": []}, "S523"),
-        ({"text": "Paris"}, "S522"),
+        ({"text": "Paris"}, "S955"),
         ({"text": "Paris", "spans": {}}, "S952"),
         ({"text": "Paris", "spans": [3]}, "S952"),
         ({"text": "Paris", "spans": [{"start": "0", "end": 5}]}, "S952"),
         ({"text": "Paris", "spans": [{"start": 0, "end": 6}]}, "S952"),
         ({"text": "Paris ", "spans": [{"start": 5, "end": 6}]}, "S952"),
         ({"text": "Paris", "spans": [{"start": 0, "end": 5, "label": 3}]}, "S952"),
+        ({"text": "Paris", "spans": [{"start": 0, "end": 5, "label": "\ud800"}]}, "S952"),
     ],
 )
 def test_what_cannot_be_linked_is_set_aside(tmp_path, nlp, row, code):
@@ -88,7 +89,7 @@ def test_what_cannot_be_linked_is_set_aside(tmp_path, nlp, row, code):
     summary = link_records(source, tmp_path / "out.jsonl", nlp)
     assert (summary["records"], summary["quarantined"], summary["reasons"]) == (2, 1, {code: 1})
     (rejected,) = read(tmp_path / "out.jsonl.quarantine.jsonl")
-    assert (rejected["line"], rejected["code"]) == (2, code)
+    assert (rejected["line"], rejected["code"], rejected["raw"]) == (2, code, row)
     assert len(read(tmp_path / "out.jsonl")) == 2
 
 
@@ -172,3 +173,20 @@ def test_tokens_end_where_mentions_end(nlp, data, text):
     found = [(span.start_char, span.text) for span in doc.spans[GROUP]]
     surfaces = [text[each["start"] : each["end"]] for each in mentions]
     assert [words for _, words in found] == [words.strip() for words in surfaces]
+
+
+def test_words_of_texts_do_not_stay_in_the_vocabulary(tmp_path, kb):
+    nlp = load_linker(None, kb)
+    source = write(tmp_path / "in.jsonl", *({"text": f"word{i} Paris", "spans": []} for i in range(50)))
+    link_records(source, tmp_path / "out.jsonl", nlp)
+    assert "word49" not in nlp.vocab.strings
+    assert "word49" not in [lexeme.text for lexeme in nlp.vocab if lexeme.orth in nlp.vocab.strings]
+
+
+def test_a_linker_that_is_disabled_is_used(kb):
+    nlp = samarkand.blank("xx")
+    nlp.add_pipe("m3_linker", config={"knowledge_base": str(kb)})
+    nlp.disable_pipe("m3_linker")
+    prepare_linker(nlp)
+    doc = nlp(mention_doc(nlp, "Paris", [{"start": 0, "end": 5}]))
+    assert doc.spans[GROUP][0].kb_id_ != ""
