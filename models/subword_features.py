@@ -83,7 +83,7 @@ class FeatureTable:
     capacity (int): Tokens kept; when more are met the table starts again, so memory stays flat.
     """
 
-    def __init__(self, capacity: int = 200_000) -> None:
+    def __init__(self, capacity: int = 50_000) -> None:
         self.capacity = capacity
         self.clear()
 

@@ -22,6 +22,7 @@ from .readers import check_source, read_source
 from .records import ReadOptions, Record
 from .run_options import refuse_existing
 from .sources import find_sources, protect_inputs
+from .text_zone import text_zone
 
 # Heads that are named for a label, and digits of a value.
 HEADS_OF_LABEL, DIGITS = 5, 4
@@ -87,7 +88,7 @@ def summarize_attention(
     corpus, nlp, rejected = CorpusAttention(reader, measure), blank(), 0
     for item in islice((item for source in sources for item in read_source(source, reading)), limit):
         if isinstance(item, Record):
-            with nlp.memory_zone():
+            with text_zone(nlp):
                 corpus.add(nlp.make_doc(item.text), item.fields.get(item.kept_name("entities")))
         else:
             rejected += 1

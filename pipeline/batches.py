@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import first_line
 from .encoders import Encoded, Encoder
 from .records import Record, Rejected, reject
+from .text_zone import text_zone
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -70,7 +71,7 @@ def annotate_batch(nlp: Language, records: list[Record], encode: Encoder) -> lis
     RETURNS (list[Encoded | Rejected]): An outcome for each record, in order.
     """
     # Strings of the texts would otherwise stay in the vocabulary for ever.
-    with nlp.memory_zone():
+    with text_zone(nlp):
         return _annotate(nlp, records, encode)
 
 

@@ -22,6 +22,7 @@ from .quarantine import Quarantine
 from .readers import read_source
 from .records import ReadOptions, Record, Rejected, reject
 from .sources import STDIN, Source, UsageError, find_sources
+from .text_zone import text_zone
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -141,7 +142,7 @@ def _prepared(nlp: Language, item: Record | Rejected, mentions_field: str, text_
         code, _, reason = str(error).removeprefix("[").partition("] ")
         return Rejected(item.position, code, reason, raw)
     # Strings of the texts would otherwise stay in the vocabulary for ever.
-    with nlp.memory_zone():
+    with text_zone(nlp):
         return replace(item, doc=mention_doc(nlp, item.text, mentions).to_bytes())
 
 

@@ -20,7 +20,7 @@ Segmenter = Callable[[str], Iterable[str]]
 # Spelled with capital letters; their languages' own rules treat punctuation and full stops well.
 CASED = frozenset({"Latn", "Grek", "Cyrl", "Armn"})
 # Runs until the rules start over with an empty vocabulary, so that a stream cannot fill the memory.
-MAX_RUNS = 100_000
+MAX_RUNS = 20_000
 
 _WORD = regex.compile(r"(\p{L}[\p{L}\p{M}]*)(\p{Po}?)")
 # What spaCy's rules for scripts without case leave on words. Between digits they are part of a number.

@@ -12,6 +12,7 @@ from .. import path as bundled_path
 from ..errors import Errors
 from ..models.sentence_model import SentenceModel, load_sentence_model
 from .loading import PipelineSpec
+from .text_zone import text_zone
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -73,7 +74,7 @@ class PipelineSentenceModel:
 
     def _vectors(self, texts: list[str], batch_size: int) -> np.ndarray:
         # Strings of the texts would otherwise stay in the vocabulary for ever.
-        with self._nlp.memory_zone():
+        with text_zone(self._nlp):
             docs = list(self._nlp.pipe(texts, batch_size=batch_size, disable=self._unused))
             return self._encoder.document_vectors(docs)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -70,3 +72,16 @@ def test_table_starts_again_when_cleared():
     table.clear()
     assert len(table) == 0
     assert np.array_equal(table.take([table.add("a", "a")]).words, first.words)
+
+
+def test_a_full_table_takes_little_memory():
+    """It begins anew again and again in a long stream, so what it takes is what memory goes up and down by."""
+    table = FeatureTable()
+    tracemalloc.start()
+    for number in range(table.capacity):
+        word = f"{number:05d}nonsense"
+        table.add(word, word)
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(table) == table.capacity
+    assert used < 16 * 2**20
