@@ -102,7 +102,9 @@ def serve_both(connection: Connection, model: Path | None, quick: bool, threads:
 
     torch.set_num_threads(threads)
     pipeline = load_pipeline(model, quick=quick)
-    bound = socket.create_server(("127.0.0.1", 0), backlog=512)
+    # As `samarkand serve` has it.
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound.bind(("127.0.0.1", 0))
     with Service(pipeline.nlp, ServeOptions(**limits)) as service:
         app = make_app(service)
 

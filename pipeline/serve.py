@@ -114,7 +114,9 @@ def serve(
 
 def _bound(host: str, port: int) -> socket.socket:
     """A socket that listens later, so that nobody waits for a pipeline that is being loaded."""
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Of sockets that do not name the protocol, asyncio lets the system hold small writes back for 40 ms.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform != "win32":
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
