@@ -105,6 +105,7 @@ def serve_both(connection: Connection, model: Path | None, quick: bool, threads:
     # As `samarkand serve` has it.
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.bind(("127.0.0.1", 0))
+    bound.listen(512)
     with Service(pipeline.nlp, ServeOptions(**limits)) as service:
         app = make_app(service)
 
