@@ -12,8 +12,8 @@ from typing import Any
 
 import spacy
 from linking_data import Answers, Task
-from samarkand.models.kb_entities import NIL
 from samarkand.models.knowledge_base import KnowledgeBase
+from samarkand.models.nil import NIL
 from samarkand.pipeline.given_mentions import GROUP, load_linker, mention_doc, prepare_linker, told_links
 from spacy.language import Language
 from spacy.tokens import Span

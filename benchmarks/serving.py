@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
-import socket
 import sys
 import time
 from collections import Counter
@@ -96,15 +95,14 @@ def serve_both(connection: Connection, model: Path | None, quick: bool, threads:
     """
     import uvicorn
     from samarkand.pipeline.encoders import annotations
+    from samarkand.pipeline.serve import bound_socket
     from samarkand.pipeline.serve_app import make_app
     from samarkand.pipeline.serve_options import ServeOptions
     from samarkand.pipeline.service import Service
 
     torch.set_num_threads(threads)
     pipeline = load_pipeline(model, quick=quick)
-    # As `samarkand serve` has it.
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    bound.bind(("127.0.0.1", 0))
+    bound = bound_socket("127.0.0.1", 0)
     bound.listen(512)
     with Service(pipeline.nlp, ServeOptions(**limits)) as service:
         app = make_app(service)

@@ -12,8 +12,8 @@ from spacy.util import filter_spans
 
 from ..errors import Errors, SamarkandWarning, Warnings
 from ..models.kb_candidates import Candidate
-from ..models.kb_entities import NIL
 from ..models.knowledge_base import KnowledgeBase
+from ..models.nil import NIL
 
 # First token, last exclusive, label, and the id or NIL.
 GoldMention = tuple[int, int, str, str]

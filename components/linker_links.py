@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..models.kb_entities import NIL
+from ..models.nil import NIL
 from .linker_annotations import Link, nil_reason
 from .linker_table import Mention
 

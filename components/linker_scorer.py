@@ -11,7 +11,7 @@ from spacy.scorer import PRFScore
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from ..models.kb_entities import NIL
+from ..models.nil import NIL
 
 
 def score_linker(examples: Iterable[Example], *, spans_key: str | None = None, **_: Any) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 
 from ..errors import Errors, SamarkandWarning, Warnings
-from ..models.kb_entities import NIL
 from ..models.knowledge_base import DEFAULT_K
 from ..models.link_questions import LinkQuestions
 from ..models.m3 import M3Batch
 from ..models.m3_linker_model import linker_loss
 from ..models.m3_loss import tune_decision
 from ..models.m3_turns import ORDERS, M3Answers
+from ..models.nil import NIL
 from .knowledge_pipe import KnowledgePipe
 from .linker_annotations import NOT_ASKED, Link, annotate_links, register_links
 from .linker_examples import check_links, gold_mentions, gold_place, training_candidates, with_gold_mentions

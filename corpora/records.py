@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import Errors
-from ..models.kb_entities import NIL
+from ..models.nil import NIL
 from ..replacing import replace_file
 from .conll import read_conll, write_conll
 from .files import create_text, numbered_lines, stem_suffix

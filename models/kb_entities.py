@@ -15,11 +15,10 @@ from typing import Any
 from ..errors import Errors
 from .alias_keys import alias_key
 from .kb_store import Damaged
+from .nil import NIL
 
 # Characters of a name or an id, at most: an index of longer ones is slow for all.
 LONGEST_NAME = 1000
-# What is said of a mention that means no entity of the knowledge base, as spaCy's linkers say it.
-NIL = "NIL"
 # Characters of a bad value that a message shows.
 _SHOWN = 80
 

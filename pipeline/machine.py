@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 # Linux tells here which control groups this process is in, and below the second what these are limited to.
@@ -25,7 +24,9 @@ def core_ids() -> list[int]:
 
 def memory() -> int | None:
     """RETURNS (Optional[int]): Bytes of memory that this process and its workers may use, if that is known."""
-    found = [int(value) for value in _limits("memory", "memory.limit_in_bytes", "memory.max") if value.isdigit()]
+    names = {1: "memory.limit_in_bytes", 2: "memory.max"}
+    limits = (_read(folder / names[version]) for version, folder in _groups("memory"))
+    found = [int(limit) for limit in limits if limit.isdigit()]
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return min(found, default=None)
@@ -33,23 +34,20 @@ def memory() -> int | None:
 
 def _quotas() -> Iterator[float]:
     """Cores' worth of time that is given: microseconds of all cores in a period over those of the period."""
-    for value in _limits("cpu", "", "cpu.max"):
-        quota, _, period = value.partition(" ")
+    for version, folder in _groups("cpu"):
+        if version == 1:
+            quota, period = (_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+        else:
+            quota, _, period = _read(folder / "cpu.max").partition(" ")
         if quota.isdigit() and period.isdigit():
             yield int(quota) / int(period)
-    spans = [_limits("cpu", f"cpu.cfs_{name}_us", "") for name in ("quota", "period")]
-    for quota, period in zip(*spans):
-        if quota.isdigit() and period.isdigit():
-            yield int(quota) / int(period)
 
 
-def _limits(controller: str, first: str, second: str) -> Iterator[str]:
-    """What the control groups that this process is in say of a controller; a group is within those above it.
+def _groups(controller: str) -> Iterator[tuple[int, Path]]:
+    """The control groups that limit this process in something; a group is within those above it.
 
-    controller (str): Its name.
-    first (str): File of control groups of version 1.
-    second (str): File of those of version 2.
-    YIELDS (str): The content of each such file that there is.
+    controller (str): Of what.
+    YIELDS (tuple[int, Path]): Version of control groups, and the folder of the group.
     """
     try:
         lines = GROUPS.read_text().splitlines()
@@ -59,9 +57,15 @@ def _limits(controller: str, first: str, second: str) -> Iterator[str]:
         _, controllers, name = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        root, file = (LIMITS / controller, first) if controllers else (LIMITS, second)
+        version, root = (1, LIMITS / controller) if controllers else (2, LIMITS)
         group = PurePosixPath(name.lstrip("/"))
         for part in (group, *group.parents):
-            # The highest group has no such file, and a container does not see groups above its own.
-            with suppress(OSError, ValueError):
-                yield (root / part / file).read_text().strip()
+            yield version, root / part
+
+
+def _read(path: Path) -> str:
+    """What a file says: nothing where there is none, as in the highest group and in those above a container."""
+    try:
+        return path.read_text().strip()
+    except (OSError, ValueError):
+        return ""

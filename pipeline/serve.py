@@ -106,14 +106,20 @@ def serve(
     """
     options = options or ServeOptions()
     options.check()
-    with _bound(host, port) as bound, Service(pipeline, options, index=index, encoder=encoder) as service:
+    with bound_socket(host, port) as bound, Service(pipeline, options, index=index, encoder=encoder) as service:
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{bound.getsockname()[1]}"
         GracefulServer(service, partial(started, address) if started else None).run(sockets=[bound])
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket that listens later, so that nobody waits for a pipeline that is being loaded."""
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens later, so that nobody waits for a pipeline that is being loaded.
+
+    host (str): Address to listen on.
+    port (int): Port to listen on, 0 for any.
+    RETURNS (socket.socket): The socket.
+    RAISES (OSError): S1149 when the port cannot be had.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Of sockets that do not name the protocol, asyncio lets the system hold small writes back for 40 ms.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from spacy.attrs import NORM
-
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.lexeme import Lexeme
@@ -41,6 +39,8 @@ def renew(vocab: Vocab) -> None:
 
     vocab (Vocab): The vocabulary, outside of any memory zone.
     """
+    from spacy.attrs import NORM
+
     kept = {lexeme.orth_: _attributes(lexeme) for lexeme in vocab}
     norm = vocab.lex_attr_getters.get(NORM)
     vocab.from_bytes(vocab.to_bytes(exclude=REST), exclude=REST)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy
 import spacy
 from samarkand.pipeline.worker import memory_of
 from spacy.language import Language
 from spacy.tokens import Doc, Span
+
+if TYPE_CHECKING:
+    import pytest
 
 PATTERNS = [
     {"label": "LOC", "pattern": "Cairo", "id": "Q85"},
@@ -23,6 +28,11 @@ PATTERNS = [
 
 if not Span.has_extension("score"):
     Span.set_extension("score", default=None)
+
+
+def give_stdin(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Let standard input be a text."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
 @Language.component("test_picky")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import io
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from annotation_pipelines import files_in, make_nlp
+from annotation_pipelines import files_in, give_stdin, make_nlp
 from samarkand.errors import SamarkandWarning
 from samarkand.pipeline import identity as identity_module
 from samarkand.pipeline import run as run_module
@@ -247,38 +246,32 @@ def test_parquet_that_goes_while_it_is_annotated_and_comes_back(tmp_path, nlp, m
 
 
 def test_standard_input_is_kept_for_going_on(tmp_path, nlp, monkeypatch):
-    def stdin(text: str) -> None:
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-
-    stdin("Ada\n\nCairo\nPOISON\nSTOP\n")
+    give_stdin(monkeypatch, "Ada\n\nCairo\nPOISON\nSTOP\n")
     with pytest.raises(KeyboardInterrupt):
         annotate("-", tmp_path / "out", model=nlp, shard_size=2)
-    stdin("")
+    give_stdin(monkeypatch, "")
     with pytest.raises(KeyboardInterrupt):
         annotate("-", tmp_path / "out", model=nlp, shard_size=2, resume=True)
-    stdin("Ada\n\nPOISON\nSTOP\nSTOP\n")
+    give_stdin(monkeypatch, "Ada\n\nPOISON\nSTOP\nSTOP\n")
     assert annotate("-", tmp_path / "out", model=nlp, force=True, limit=2)["documents"] == 1
     assert lines(tmp_path / "out" / "quarantine.jsonl")[0]["file"] == "-"
     assert lines(tmp_path / "out" / "quarantine.jsonl")[0]["line"] == 3
-    stdin("")
+    give_stdin(monkeypatch, "")
     assert annotate("-", tmp_path / "out", model=nlp, resume=True, limit=2)["documents"] == 1
 
 
 @pytest.mark.parametrize("limit", [None, 2])
 def test_standard_input_is_kept_before_there_is_a_plan(tmp_path, nlp, monkeypatch, limit):
-    def stdin(text: str) -> None:
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-
     def stop(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    stdin("Ada\n\nCairo\nBank\n")
+    give_stdin(monkeypatch, "Ada\n\nCairo\nBank\n")
     with monkeypatch.context() as patched:
         patched.setattr(run_module, "make_plan", stop)
         with pytest.raises(KeyboardInterrupt):
             annotate("-", tmp_path / "out", model=nlp, limit=limit)
     assert not (tmp_path / "out" / ".samarkand" / "plan.json").exists()
-    stdin("")
+    give_stdin(monkeypatch, "")
     with pytest.raises(UsageError, match=r"\[S540\] .* is not finished"):
         annotate("-", tmp_path / "out", model=nlp, limit=limit)
     assert annotate("-", tmp_path / "out", model=nlp, limit=limit, resume=True)["documents"] == (limit or 3)
@@ -289,7 +282,7 @@ def test_standard_input_of_another_limit_is_no_use(tmp_path, nlp, monkeypatch):
     state = RunState(tmp_path / "out")
     state.folder.mkdir(parents=True)
     state.spool(2).write_text("Ada\nCairo\n")
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Ada\nCairo\nBank\n")))
+    give_stdin(monkeypatch, "Ada\nCairo\nBank\n")
     assert annotate("-", tmp_path / "out", model=nlp, resume=True)["documents"] == 3
 
 

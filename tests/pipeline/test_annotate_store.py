@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import signal
@@ -17,7 +16,7 @@ from typing import Any
 import annotation_pipelines
 import bucket_filesystem
 import pytest
-from annotation_pipelines import files_in, make_nlp
+from annotation_pipelines import files_in, give_stdin, make_nlp
 from bucket_filesystem import BucketFileSystem
 from samarkand.pipeline import run as run_module
 from samarkand.pipeline import store_state
@@ -313,13 +312,10 @@ def test_notes_reach_the_store(out, monkeypatch):
 
 
 def test_standard_input_is_kept_in_the_store(out, nlp, monkeypatch):
-    def stdin(text: str) -> None:
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-
-    stdin("Ada\n\nCairo\nSTOP\n")
+    give_stdin(monkeypatch, "Ada\n\nCairo\nSTOP\n")
     with pytest.raises(KeyboardInterrupt):
         annotate("-", URL, model=nlp, shard_size=2)
-    stdin("")
+    give_stdin(monkeypatch, "")
     with pytest.raises(KeyboardInterrupt):
         annotate("-", URL, model=nlp, shard_size=2, resume=True)
     assert (out / ".samarkand" / "stdin.txt").read_text() == "Ada\n\nCairo\nSTOP\n"
@@ -331,12 +327,12 @@ def test_standard_input_is_in_the_store_before_the_plan(out, nlp, monkeypatch):
     def stop(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Ada\nCairo\n")))
+    give_stdin(monkeypatch, "Ada\nCairo\n")
     with monkeypatch.context() as patched:
         patched.setattr(run_module, "make_plan", stop)
         with pytest.raises(KeyboardInterrupt):
             annotate("-", URL, model=nlp, limit=2)
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    give_stdin(monkeypatch, "")
     assert annotate("-", URL, model=nlp, limit=2, resume=True)["documents"] == 2
     assert files_in(out) == ["run.json", "stdin.jsonl"]
 

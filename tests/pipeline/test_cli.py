@@ -219,6 +219,12 @@ def test_help_does_not_wait_for_heavy_imports():
     assert done.stdout.strip() == "[]"
 
 
+def test_what_is_refused_does_not_wait_for_spacy():
+    check = "import sys, samarkand.pipeline.annotate; print('spacy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_progress_is_silent_where_nobody_looks(terminal):
     stream = io.StringIO()

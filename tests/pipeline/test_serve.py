@@ -32,7 +32,7 @@ from samarkand.pipeline import cli, serve_cli
 from samarkand.pipeline import serve as serve_module
 from samarkand.pipeline.encoders import annotations
 from samarkand.pipeline.loading import PipelineSpec
-from samarkand.pipeline.serve import GracefulServer, serve
+from samarkand.pipeline.serve import GracefulServer, bound_socket, serve
 from samarkand.pipeline.serve_options import ServeOptions
 from samarkand.pipeline.service import Service
 from serving_pipelines import GATE, SECONDS, eventually, make_gated
@@ -58,7 +58,8 @@ def call(url: str, body: Any = None) -> tuple[int, Any]:
 
 
 def listening() -> tuple[socket.socket, str]:
-    bound = socket.create_server(("127.0.0.1", 0))
+    bound = bound_socket("127.0.0.1", 0)
+    bound.listen()
     return bound, f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
@@ -312,7 +313,7 @@ def test_a_port_that_is_taken_while_the_pipeline_loads_is_told_in_the_same_words
 
 def test_small_writes_are_not_held_back():
     """Head and body of an answer are two, and asyncio asks for haste only where a socket names its protocol."""
-    with closing(serve_module._bound("127.0.0.1", 0)) as bound:
+    with closing(bound_socket("127.0.0.1", 0)) as bound:
         assert bound.proto == socket.IPPROTO_TCP
 
 
