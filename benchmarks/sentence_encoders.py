@@ -3,8 +3,8 @@
     python benchmarks/sentence_encoders.py --encoder student=FOLDER teacher=FOLDER
 
 Figures are those of `samarkand evaluate-encoder`. Speed is of sentences in English, Arabic and Chinese (PUD), through
-`sentence-transformers` for all-MiniLM-L6-v2 and through Samarkand for the others, each also with products of 16 bits,
-in turn, in the same run; a row is the median of the passes.
+`sentence-transformers` for all-MiniLM-L6-v2 and through Samarkand for the others, in turn, in the same run; a row is
+the median of the passes.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, help="pairs of each set")
     parser.add_argument("--passes", type=int, default=5, help="timed passes of each encoder; 0 for no speeds")
     parser.add_argument("--speed-sentences", type=int, default=3000)
+    parser.add_argument("--precision", nargs="+", choices=("bf16", "int8"), default=[], help="beside fp32")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     if options.quick:
@@ -61,12 +62,16 @@ def main(arguments: list[str] | None = None) -> None:
     encoders = {name: load_encoder(folder) for name, folder in options.encoder} or {
         PEER: SentenceTransformerModel(peer)
     }
+    encoders |= {
+        f"{name}, {precision}": load_sentence_model(folder, precision=precision)
+        for name, folder in options.encoder
+        for precision in options.precision
+    }
     rows, sets = [], load_sets(options.data, options.sets)
     for name, encoder in encoders.items():
         rows += judge(name, encoder, sets, limit=options.limit)
         write_rows("sentence_encoders", rows, options.results)
     if options.passes:
-        encoders |= {f"{name}, bf16": load_sentence_model(folder, precision="bf16") for name, folder in options.encoder}
         texts = speed_texts(load_sets(options.data, [SAMPLES if options.quick else SPEED_SET]))
         rows += time_encoders(encoders, peer, texts[: options.speed_sentences], passes=options.passes)
         write_rows("sentence_encoders", rows, options.results)

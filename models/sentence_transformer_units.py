@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import srsly
@@ -17,7 +17,7 @@ from thinc.types import Floats2d
 from thinc.util import get_torch_default_device
 
 from ..errors import Errors
-from .sentence_model import SentenceTransformerModel, load_sentence_model
+from .sentence_model import InferencePrecision, SentenceTransformerModel, load_sentence_model
 from .sentence_units import UnitEncoder, Units
 from .whitening_exports import fitted_model, without_normalize
 from .whitening_map import Whitening
@@ -30,7 +30,7 @@ def build_sentence_transformer(
     max_length: int | None = None,
     batch_size: int = 64,
     half_storage: bool = False,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: InferencePrecision = "fp32",
 ) -> UnitEncoder:
     """Encode the text of each unit with a model of `sentence-transformers`, or any encoder of `transformers`.
 
@@ -42,7 +42,7 @@ def build_sentence_transformer(
     max_length (Optional[int]): Pieces that are read at once; longer texts are read in parts.
     batch_size (int): Texts encoded at once.
     half_storage (bool): Save the weights as float16.
-    precision (str): "bf16" for faster products where the processor has them, see `load_sentence_model`.
+    precision (str): "bf16" or "int8" for faster products where the processor has them, see `load_sentence_model`.
     RETURNS (Model): From units to an array of shape (units, width). It is not trained by `spacy train`.
     """
     source = {"name": name, "pooling": pooling, "max_length": max_length, "precision": precision}

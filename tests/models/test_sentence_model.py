@@ -130,9 +130,10 @@ def test_a_table_of_pieces_reads_texts_of_any_length(folder, tmp_path):
     np.testing.assert_allclose(model.encode(["the cat sat " * 300]), model.encode(["the cat sat"]), atol=1e-2)
 
 
-def test_products_of_16_bits_come_near(folder):
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_products_of_fewer_bits_come_near(folder, precision):
     texts = ["the cat sat on the mat", "a dog ran in the park", "the dog", ""]
-    plain, fast = (load_sentence_model(folder, precision=precision) for precision in ("fp32", "bf16"))
+    plain, fast = (load_sentence_model(folder, precision=kind) for kind in ("fp32", precision))
     found, expected = fast.encode(texts), plain.encode(texts)
     assert found.dtype == np.float32
     assert 0 < abs(found - expected).max() < 0.05
