@@ -5,7 +5,7 @@
 
 All systems have the same knowledge base, candidates (10 a mention, as the knowledge base ranks them for its text) and
 training texts; spaCy's linker and the prior have the candidates of the name alone, as they look names up. The texts are
-those of the silver corpus, half of them without types, without its templates unless --patterns, and with the train part
+those of the silver corpus, half of them without types, with --templates some of its templates, and with the train part
 of OKE 2016 unless --no-gold. M3 chooses its step and threshold on the dev parts of silver text and, unless
 --no-gold, of wiki-fair and news-fair, whole and sentence by sentence. Of mentions inside one another the longest is
 asked. NIL is a class. Rows go to results/linking.json as they come.
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--set", nargs="+", help="names of sets; all test sets at hand by default")
     parser.add_argument("--seed", nargs="+", type=int, default=[0])
     parser.add_argument("--max-steps", type=int, default=2000, help="of what is trained")
-    parser.add_argument("--patterns", action="store_true", help="learn from sentences of templates too")
+    parser.add_argument("--templates", type=int, default=0, help="texts of each file of templates to learn from")
     parser.add_argument("--no-gold", action="store_true", help="learn from silver text alone")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -60,9 +60,10 @@ def _task(options: Any, folder: Path) -> tuple[Task, str]:
     data = os.environ.get("SAMARKAND_DATA")
     if not data or not (options.silver / "linking.kb").exists():
         raise SystemExit("Set SAMARKAND_DATA, and make --silver with python -m samarkand.corpora.silver_recipe")
-    named = ["silver text", *(["templates"] * options.patterns), *(["OKE 2016 train"] * (not options.no_gold))]
+    templates = [f"{options.templates:,} texts of each file of templates"] * bool(options.templates)
+    named = ["silver text", *templates, *(["OKE 2016 train"] * (not options.no_gold))]
     task = real_task(
-        data, options.silver, options.set, patterns=options.patterns, gold=not options.no_gold, folder=folder
+        data, options.silver, options.set, templates=options.templates, gold=not options.no_gold, folder=folder
     )
     return task, ", ".join(named)
 

@@ -39,21 +39,22 @@ class Task:
 
 
 def real_task(
-    data: str, silver: Path, names: Sequence[str] | None, *, patterns: bool, gold: bool, folder: Path
+    data: str, silver: Path, names: Sequence[str] | None, *, templates: int, gold: bool, folder: Path
 ) -> Task:
     """The task on the corpora at hand.
 
     data (str): Folder of corpora.
     silver (Path): A folder that `corpora.silver_recipe` wrote.
     names (Optional[Sequence[str]]): Sets; None for all.
-    patterns (bool): Whether to learn from sentences of templates too.
+    templates (int): Texts of each file of templates to learn from.
     gold (bool): Whether to learn from the train part of OKE 2016 too, and to choose by the dev parts of `GOLD_DEV` too,
         whole and sentence by sentence.
     folder (Path): Where texts are written to.
     RETURNS (Task): The task.
     """
-    learnt = sorted(silver.glob("*/train.jsonl")) + (sorted(silver.glob("*/*.train.jsonl")) if patterns else [])
-    train = [_partly_untyped(path, folder) for path in learnt]
+    train = [_partly_untyped(path, folder) for path in sorted(silver.glob("*/train.jsonl"))]
+    if templates:
+        train += [_partly_untyped(path, folder, templates) for path in sorted(silver.glob("*/*.train.jsonl"))]
     if gold:
         (oke,) = linking_sets(data, ["oke-2016/train"])
         train.append(folder / "oke-train.jsonl")
@@ -68,10 +69,13 @@ def real_task(
     return Task(kb, train, dev, sets)
 
 
-def _partly_untyped(path: Path, folder: Path) -> Path:
-    """A copy of silver text in which some texts have no types."""
+def _partly_untyped(path: Path, folder: Path, most: int | None = None) -> Path:
+    """A copy of silver text, or of so many of its texts, in which some have no types."""
     copy = folder / f"{path.parent.name}-{path.name}"
-    write_records(copy, (_untyped(record) for record in read_records(path)))
+    records = list(read_records(path))
+    if most is not None:
+        records = sorted(records, key=lambda record: share_of("drawn", record["text"]))[:most]
+    write_records(copy, map(_untyped, records))
     return copy
 
 

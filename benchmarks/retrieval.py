@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import faiss
 import numpy as np
@@ -31,7 +31,7 @@ from options import benchmark_parser, named_folder
 from results_file import row, show, write_rows
 from samarkand.models.index_choice import FLAT_ROWS, LINK_BYTES, choose_factory
 from samarkand.models.search_index import SearchIndex
-from samarkand.models.sentence_model import load_sentence_model
+from samarkand.models.sentence_model import InferencePrecision, load_sentence_model
 from samarkand.models.whitening import VectorStatistics
 
 COMMAND = "python benchmarks/retrieval.py"
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=1_000_000, help="vectors in the index")
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--encoder", type=named_folder, default=("MiniLM", PACKAGE), metavar="NAME=FOLDER")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the encoder's products")
+    parser.add_argument("--precision", choices=get_args(InferencePrecision), default="fp32", help="of the encoder")
     parser.add_argument("--vectors", type=Path, help="NumPy file of float32 vectors; written when it is not there")
     parser.add_argument("--dim", type=int, default=256, help="dimensions after whitening")
     parser.add_argument("--index", nargs="+", choices=KINDS, default=KINDS)
@@ -282,7 +282,7 @@ def random_vectors(count: int, width: int) -> np.ndarray:
     return (centres[draw.integers(50, size=count)] + 0.5 * draw.standard_normal((count, width))).astype(np.float32)
 
 
-def real_vectors(encoder: str, precision: Literal["fp32", "bf16"], path: Path | None, count: int) -> np.ndarray:
+def real_vectors(encoder: str, precision: InferencePrecision, path: Path | None, count: int) -> np.ndarray:
     """Vectors of sentences, in random order.
 
     encoder (str): Name or folder of what encodes them.
