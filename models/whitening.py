@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -191,7 +191,7 @@ def check_whitening(
     RAISES (ValueError): S732.
     """
     is_dim = dim in (None, "auto") or (isinstance(dim, Integral) and not isinstance(dim, bool) and dim >= 1)
-    is_weight = isinstance(shrinkage, (int, float)) and 0 <= shrinkage <= 1
+    is_weight = isinstance(shrinkage, Real) and 0 <= shrinkage <= 1
     require(is_dim, "dim", dim, '1 or more, or "auto"')
     require(0 < retained <= 1, "retained", retained, "above 0, to 1")
     require(is_weight or shrinkage == "oas", "shrinkage", shrinkage, 'from 0 to 1, or "oas"')

@@ -161,7 +161,7 @@ def test_the_mean_becomes_the_origin():
     assert np.abs(fit(vectors).transform(vectors).astype(np.float64).mean(axis=0)).max() < 1e-6
 
 
-@pytest.mark.parametrize("shrinkage", [0.0, "oas"])
+@pytest.mark.parametrize("shrinkage", [0.0, np.float32(0.25), "oas"])
 def test_fewer_columns_are_the_first_ones(shrinkage):
     vectors = skewed(200)
     full, few = fit(vectors, shrinkage=shrinkage), fit(vectors, 5, shrinkage=shrinkage)
