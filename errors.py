@@ -28,6 +28,22 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def first_finding(error: BaseException) -> str:
+    """`first_line`, and the first thing that an error of spaCy's configs or matchers lists below it.
+
+    error (BaseException): The error.
+    RETURNS (str): What it says.
+    """
+    found = getattr(error, "errors", None)
+    if found:
+        finding = f"{'.'.join(map(str, found[0]['loc']))}: {found[0]['msg']}"
+    else:
+        lines = map(str.strip, str(error).split("\n"))
+        finding = getattr(error, "desc", None) or next((line[2:] for line in lines if line.startswith("- ")), "")
+    finding = " ".join(finding.split())
+    return f"{first_line(error)} ({finding})" if finding else first_line(error)
+
+
 def is_coded(error: BaseException) -> bool:
     """Whether an error is of the catalogue. Every process of a training meets it, and the first speaks for all.
 
@@ -329,6 +345,7 @@ class Errors(metaclass=_Coded):
         "A listener cannot read the perturbed copies of transfer training, which the shared encoder never sees. Give "
         "the component an encoder of its own, or set the weights robust, push and pull to 0."
     )
+    S607 = "Transfer training has no setting {name!r}. It has: {known}."
     S610 = "The setting {name} of {what} is {value!r}. It has to be {expected}."
     S611 = "No lists of neighbours in {path}: {reason}. Give a UTF-8 file with a word, a tab and its neighbours a line."
     S612 = "There are no static vectors to find neighbours by. Set initialize.vectors to a pipeline that has some."
@@ -636,6 +653,10 @@ class Errors(metaclass=_Coded):
     S1103 = "The pipeline {model!r} cannot vote: {reason}. Name a pipeline with a text classifier that loads."
     S1104 = "The labelling functions cannot be used: {reason}. Give functions by name; each takes a Doc."
     S1105 = "The setting {name} of {what} is {value!r}. It has to be {expected}."
+    S1106 = (
+        "The expression {expression!r} takes more than {seconds:g} seconds on {text!r}. Rewrite it so that there is "
+        "one way to match, or leave it out."
+    )
     S1110 = "The config {path} cannot be used: {reason}. See docs/weak-supervision.md for what it has to have."
     S1111 = "No labelling function voted on any of {count} texts. Look at the rules, and at the texts."
     S1120 = "The votes cannot be used: {reason}. They are whole numbers, -1 for none, a row a document."

@@ -43,7 +43,7 @@ class LanguageIdentifier(Pipe):
     Text without letters is in "xx". Settings as in `make_language_identifier`.
 
     RAISES (ImportError): S650 when py3langid is not installed.
-    RAISES (ValueError): S651 for a language that it does not know, S610 for a score out of range.
+    RAISES (ValueError): S651 for a language that it does not know, S610 for a score out of range or no language at all.
     """
 
     def __init__(
@@ -54,6 +54,9 @@ class LanguageIdentifier(Pipe):
             raise ValueError(message)
         self.name = name
         self.languages = None if languages is None else tuple(languages)
+        if self.languages == ():
+            message = Errors.S610.format(name="languages", what=name, value=[], expected="one code or more, or null")
+            raise ValueError(message)
         self.min_score = min_score
         _model(self.languages)
         for attribute, getter in (("language", get_language), ("language_score", get_language_score)):

@@ -59,14 +59,18 @@ def score_cats_at_recall(
     multi_label (bool): As in `choose_thresholds`.
     RETURNS (dict[str, Any]): For each recall such as 90, "cats_p_at_r90", the mean precision of the labels that have
         positives here, and "cats_p_at_r90_per_type": by label "p", "r", the recall that was reached, and "threshold".
-    RAISES (ValueError): S1130 when no label of the thresholds has positives.
+    RAISES (ValueError): S1130 when no label of the thresholds has positives, or a label lacks a recall of another.
     """
+    percents = dict.fromkeys(percent for by_recall in thresholds.values() for percent in by_recall)
+    for label, by_recall in thresholds.items():
+        if missing := [percent for percent in percents if percent not in by_recall]:
+            raise ValueError(Errors.S1130.format(reason=f"{label!r} has no threshold for the recall {missing[0]} %"))
     found = _columns(examples, multi_label)
     columns = {label: column for label, column in found.items() if label in thresholds and column[1].any()}
     if not columns:
         raise ValueError(Errors.S1130.format(reason="no example has a label that there are thresholds for"))
     scores: dict[str, Any] = {}
-    for percent in dict.fromkeys(percent for by_recall in thresholds.values() for percent in by_recall):
+    for percent in percents:
         per_type = {}
         for label, (values, gold) in columns.items():
             threshold = thresholds[label][percent]

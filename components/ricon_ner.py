@@ -105,7 +105,7 @@ def make_ricon_ner(
         keep_existing=keep_existing,
         loss_weights=LossWeights(**loss_weights),
         negatives=negatives,
-        transfer=TransferWeights(**transfer),
+        transfer=TransferWeights.from_settings(transfer),
         swaps=swaps,
         scorer=scorer,
     )

@@ -75,7 +75,7 @@ def make_transfer_textcat(
         name,
         exclusive=exclusive,
         threshold=threshold,
-        transfer=TransferWeights(**transfer),
+        transfer=TransferWeights.from_settings(transfer),
         swaps=swaps,
         scorer=scorer,
     )

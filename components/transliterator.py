@@ -123,12 +123,14 @@ def get_transliteration(doc: Doc) -> Transliteration:
 
     doc (Doc): The document.
     RETURNS (Transliteration): Its text in another script, and the map back.
-    RAISES (ValueError): S648 when no `transliterator` annotated it.
+    RAISES (ValueError): S648 when no `transliterator` annotated it, or one annotated the document that it is part of.
     """
-    if KEY not in doc.user_data:
-        raise ValueError(Errors.S648.format(text=doc.text[:40]))
-    stored = doc.user_data[KEY]
-    return Transliteration(doc.text, stored["text"], stored["runs"])
+    if KEY in doc.user_data:
+        stored = doc.user_data[KEY]
+        found = Transliteration(doc.text, stored["text"], stored["runs"])
+        if found.is_whole:
+            return found
+    raise ValueError(Errors.S648.format(text=doc.text[:40]))
 
 
 def project_entities(doc: Doc, written: Transliteration, twin: Doc) -> None:

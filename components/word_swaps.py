@@ -243,7 +243,7 @@ def _cased_like(word: str, other: str) -> str:
 
 def _read_neighbours(path: Path, limit: int) -> dict[str, list[str]]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as err:
         kind = OSError if isinstance(err, OSError) else ValueError
         raise kind(Errors.S611.format(path=path, reason=err)) from None

@@ -6,21 +6,25 @@ A text can fit rules of several labels: the label with most matches has the vote
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
 import regex
 from spacy import registry
 from spacy.matcher import Matcher, PhraseMatcher
+from spacy.tokenizer import Tokenizer
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
-from ..errors import first_line
+from ..errors import Errors, first_finding
 from ..normalization import check_level, normalize
 from .labelling_files import read_rules
 
 __all__ = ["PatternLabels", "TextLabels", "make_keyword_labels", "make_pattern_labels", "make_regex_labels"]
 
+# Most time for one expression on one text, in seconds: some take time that doubles with each letter.
+MOST_SECONDS = 10.0
 # Letters of scripts that put no blanks between words: a keyword may stand inside of a run of them.
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]")
 
@@ -30,21 +34,27 @@ class TextLabels:
 
     patterns (dict[str, list[regex.Pattern]]): Expressions by label.
     norm (str): How a text is normalised before it is searched: see `normalization`.
+    seconds (Optional[float]): Most time for one expression on one text; None for no limit.
     """
 
-    def __init__(self, patterns: dict[str, list[regex.Pattern]], *, norm: str) -> None:
+    def __init__(self, patterns: dict[str, list[regex.Pattern]], *, norm: str, seconds: float | None = None) -> None:
         self.patterns = patterns
         self.norm = norm
+        self.seconds = seconds
 
     def __call__(self, doc: Doc) -> str | None:
         """Vote.
 
         doc (Doc): The document; only its text counts.
         RETURNS (Optional[str]): The label with most matches.
+        RAISES (ValueError): S1106 for an expression that takes too long.
         """
         text = normalize(doc.text, self.norm)
         return _most(
-            {label: sum(_count(pattern, text) for pattern in patterns) for label, patterns in self.patterns.items()}
+            {
+                label: sum(_count(pattern, text, self.seconds) for pattern in patterns)
+                for label, patterns in self.patterns.items()
+            }
         )
 
 
@@ -68,7 +78,7 @@ class PatternLabels:
         """
         if doc.vocab is not self._vocab:
             self.build(doc.vocab)
-        found = {(name, start, end) for matcher in (self._tokens, self._phrases) for name, start, end in matcher(doc)}
+        found = {(name, start, end) for matcher in self._matchers for name, start, end in matcher(doc)}
         return _most(Counter(self._vocab.strings[name] for name, _, _ in found))
 
     def build(self, vocab: Vocab) -> None:
@@ -77,18 +87,16 @@ class PatternLabels:
         vocab (Vocab): Vocabulary of the documents to come.
         RAISES (ValueError): As spaCy's matchers raise for a pattern that none can read.
         """
-        from .. import blank
-
-        tokenizer = blank("xx").tokenizer
         tokens, phrases = Matcher(vocab, validate=True), PhraseMatcher(vocab, attr=self.attr)
         for label, rules in groupby(sorted(self.rules, key=_label), key=_label):
             rules = [rule for _, rule in rules]
             if patterns := [rule for rule in rules if not isinstance(rule, str)]:
                 tokens.add(label, patterns)
-            words = (tokenizer(rule) for rule in rules if isinstance(rule, str))
+            words = (_tokenizer()(rule) for rule in rules if isinstance(rule, str))
             if docs := [_copied(vocab, doc) for doc in words]:
                 phrases.add(label, docs)
-        self._tokens, self._phrases, self._vocab = tokens, phrases, vocab
+        # spaCy warns of a matcher without patterns.
+        self._matchers, self._vocab = [matcher for matcher in (tokens, phrases) if len(matcher)], vocab
 
 
 @registry.misc("samarkand.KeywordLabels.v1")
@@ -133,7 +141,7 @@ def make_regex_labels(path: str, label: str | None = None, norm: str = "none") -
         except regex.error as error:
             raise ValueError(place.refuse(f"no regular expression: {error}")) from None
         patterns.setdefault(name, []).append(pattern)
-    return TextLabels(patterns, norm=norm)
+    return TextLabels(patterns, norm=norm, seconds=MOST_SECONDS)
 
 
 @registry.misc("samarkand.PatternLabels.v1")
@@ -148,11 +156,12 @@ def make_pattern_labels(path: str, label: str | None = None, attr: str = "NORM")
     RAISES (ValueError): S1100 for a line that is no rule, S842 for one that is no JSON.
     """
     rules = []
+    vocab = Vocab()
     for place, name, pattern in read_rules(Path(path), "pattern", label, or_list=True):
         try:
-            PatternLabels([(name, pattern)], attr=attr).build(Vocab())
+            PatternLabels([(name, pattern)], attr=attr).build(vocab)
         except Exception as error:  # the matchers raise several kinds
-            raise ValueError(place.refuse(f"no pattern: {first_line(error)}")) from None
+            raise ValueError(place.refuse(f"no pattern: {first_finding(error)}")) from None
         rules.append((name, pattern))
     return PatternLabels(rules, attr=attr)
 
@@ -164,9 +173,13 @@ def _most(counts: dict[str, int]) -> str | None:
     return labels[0] if best and len(labels) == 1 else None
 
 
-def _count(pattern: regex.Pattern, text: str) -> int:
+def _count(pattern: regex.Pattern, text: str, seconds: float | None) -> int:
     """Matches with something in them: an empty one would be found everywhere."""
-    return sum(match.end() > match.start() for match in pattern.finditer(text))
+    try:
+        return sum(match.end() > match.start() for match in pattern.finditer(text, timeout=seconds))
+    except TimeoutError:
+        message = Errors.S1106.format(expression=pattern.pattern[:80], seconds=seconds, text=text[:40])
+        raise ValueError(message) from None
 
 
 def _bounded(word: str) -> str:
@@ -174,6 +187,14 @@ def _bounded(word: str) -> str:
     before = "" if _UNSPACED.match(word[0]) else r"(?<!\w)"
     after = "" if _UNSPACED.match(word[-1]) else r"(?!\w)"
     return f"{before}{regex.escape(word)}{after}"
+
+
+@cache
+def _tokenizer() -> Tokenizer:
+    """What cuts phrases: made once, since files have thousands of them."""
+    from .. import blank
+
+    return blank("xx").tokenizer
 
 
 def _label(rule: tuple[str, str | list[dict]]) -> str:

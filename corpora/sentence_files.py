@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import Errors
+from ..errors import Errors, first_line
 from .files import numbered_lines
+from .strict_parsing import SURROGATE
 
 __all__ = ["check_folder", "check_known", "family_of", "is_asked", "json_rows", "tsv_columns", "tsv_rows"]
 
@@ -65,8 +66,12 @@ def json_rows(path: Path, **required: type) -> Iterator[tuple[int, dict[str, Any
     for number, line in _lines(path):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as err:
-            raise ValueError(Errors.S842.format(path=path, line=number, reason=f"not JSON: {err.msg}")) from None
+        except (ValueError, RecursionError) as err:  # numbers of thousands of digits, and what is nested as deep
+            reason = f"not JSON: {getattr(err, 'msg', None) or first_line(err)}"
+            raise ValueError(Errors.S842.format(path=path, line=number, reason=reason)) from None
+        if "\\u" in line and SURROGATE.search(json.dumps(row, ensure_ascii=False)):
+            reason = "half of a surrogate pair, which no UTF-8 file can hold"
+            raise ValueError(Errors.S842.format(path=path, line=number, reason=reason))
         if not isinstance(row, dict):
             raise ValueError(Errors.S842.format(path=path, line=number, reason="not a JSON object"))
         check_keys(row, required, path, number)

@@ -18,7 +18,7 @@ from spacy.language import Language
 from spacy.util import import_file, load_config, load_model, registry
 from thinc.api import Config
 
-from ..errors import Errors, SamarkandWarning, Warnings, first_line, is_coded
+from ..errors import Errors, SamarkandWarning, Warnings, first_finding, first_line, is_coded
 from ..models.dawid_skene import DawidSkene
 from ..models.label_model import ABSTAIN, TIE, LabelModel, MajorityVote
 from ..models.settings import parse_overrides
@@ -46,6 +46,7 @@ class WeakLabelSettings:
     model (Optional[str]): Pipeline that reads the texts for functions that look at annotations; None tokenizes alone.
     min_confidence (float): Least probability of the likeliest label; texts below stay without labels.
     use_gold (bool): Take the labels that records have as known, and weigh functions by them too.
+    RAISES (ValueError): S1105 for a setting of another kind or out of range.
     """
 
     functions: Mapping[str, LabellingFunction]
@@ -54,6 +55,20 @@ class WeakLabelSettings:
     model: str | None = None
     min_confidence: float = 0.6
     use_gold: bool = False
+
+    def __post_init__(self) -> None:
+        is_share = isinstance(self.min_confidence, (int, float)) and 0 <= self.min_confidence <= 1
+        for name, fits, expected in (
+            ("functions", isinstance(self.functions, Mapping), "a section for each function"),
+            ("label_model", hasattr(self.label_model, "fit"), "a label model, such as samarkand.DawidSkene.v1"),
+            ("labels", self.labels is None or _are_labels(self.labels), "a list of different labels, or null"),
+            ("model", self.model is None or isinstance(self.model, str), "the name of a pipeline, or null"),
+            ("min_confidence", is_share, "a probability, from 0 to 1"),
+            ("use_gold", isinstance(self.use_gold, bool), "true or false"),
+        ):
+            if not fits:
+                value = getattr(self, name)
+                raise ValueError(Errors.S1105.format(name=name, what=f"[{SECTION}]", value=value, expected=expected))
 
 
 def weak_label(
@@ -81,8 +96,8 @@ def weak_label(
         when the label model does not look for them), and, with known labels, "accuracy" of the label model and of
         "majority" vote on documents with votes.
     RAISES (OSError): S201 without such a file, S217 for an output that exists, S841 for missing rules.
-    RAISES (ValueError): S1110 for a config that cannot be used, S1100 to S1104 for functions, S1111 when none votes,
-        S631 for a record that cannot be used, S842 for a line that is none.
+    RAISES (ValueError): S1110 for a config that cannot be used, S1100 to S1106 for functions and settings, S1111 when
+        none votes, S631 for a record that cannot be used, S842 for a line that is none.
     WARNS: SW1110 for known labels that are none of those that are voted on.
     """
     if output.exists() and not force:
@@ -122,13 +137,15 @@ def load_settings(
     overrides (Sequence[str]): `--section.key value` words.
     code (Optional[Path]): Python file that registers functions which the config names.
     RETURNS (tuple[WeakLabelSettings, Config]): The settings, and the config as it stands.
-    RAISES (ValueError): S1110, and what the functions raise that it names; S731 and S732 for the overrides.
+    RAISES (ValueError): S1110, S1105, and what the functions raise that it names; S731 and S732 for the overrides.
     """
     values = parse_overrides(overrides)
     try:
         if code is not None:
             import_file("samarkand_user_code", code)
         config = load_config(path, values, interpolate=True)
+        if SECTION not in config:
+            raise ValueError(f"there is no section [{SECTION}]")
         section = registry.resolve({SECTION: config[SECTION]})[SECTION]
         unknown = sorted(set(section) - {setting.name for setting in fields(WeakLabelSettings)})
         if unknown or not section.get("functions"):
@@ -137,8 +154,7 @@ def load_settings(
     except Exception as error:  # a config and the functions that it names can raise anything
         if is_coded(error):
             raise
-        reason = f"there is no section [{SECTION}]" if isinstance(error, KeyError) else first_line(error)
-        raise ValueError(Errors.S1110.format(path=path, reason=reason)) from error
+        raise ValueError(Errors.S1110.format(path=path, reason=first_finding(error))) from error
 
 
 def describe(summary: dict[str, Any]) -> str:
@@ -160,6 +176,12 @@ def describe(summary: dict[str, Any]) -> str:
         lines.append("agree more than their accuracies explain, 1 for copies:")
         lines += [f"  {pair['excess']:.3f}  {', '.join(pair['functions'])}" for pair in summary["correlations"]]
     return "\n".join(lines)
+
+
+def _are_labels(labels: Any) -> bool:
+    """Whether they are a list of words or numbers, each of them once."""
+    fits = isinstance(labels, Sequence) and not isinstance(labels, str)
+    return fits and all(isinstance(x, (str, int)) for x in labels) and 0 < len(labels) == len(set(map(str, labels)))
 
 
 def _records(inputs: Sequence[str | Path]) -> Iterator[tuple[str, Record]]:

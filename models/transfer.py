@@ -7,8 +7,8 @@ text. This module knows nothing of the head: a pipe hands over its network, the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from spacy.tokens import Doc
@@ -44,8 +44,25 @@ class TransferWeights:
 
     def __post_init__(self) -> None:
         for name in ("robust", "push", "pull", "max_push"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(Errors.S601.format(name=name, value=getattr(self, name)))
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not value >= 0:
+                raise ValueError(Errors.S601.format(name=name, value=value))
+        if self.block is not None and not (isinstance(self.block, int) and self.block >= 0):
+            raise ValueError(Errors.S601.format(name="block", value=self.block))
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> TransferWeights:
+        """Read the section `transfer` of a component.
+
+        settings (Mapping[str, Any]): Settings by name; those that are left out keep their defaults.
+        RETURNS (TransferWeights): The weights.
+        RAISES (ValueError): S607 for an unknown setting, S601 for a number out of range.
+        """
+        known = [setting.name for setting in fields(cls)]
+        for name in settings:
+            if name not in known:
+                raise ValueError(Errors.S607.format(name=name, known=", ".join(known)))
+        return cls(**settings)
 
     @property
     def is_on(self) -> bool:

@@ -70,6 +70,15 @@ class Transliteration:
     text: str
     runs: Sequence[tuple[int, int, Parts]]
 
+    @property
+    def is_whole(self) -> bool:
+        """RETURNS (bool): Whether both texts are as long as the runs have it; those of a longer source are not."""
+        taken = given = 0
+        if self.runs:
+            begin, start, parts = self.runs[-1]
+            taken, given = begin + sum(n for n, _ in parts), start + sum(len(written) for _, written in parts)
+        return len(self.source) - taken == len(self.text) - given
+
     @cached_property
     def segments(self) -> list[Segment]:
         """RETURNS (list[Segment]): Both texts stretch by stretch, in order and without gaps."""
@@ -207,10 +216,10 @@ def _runs_pattern(scripts: tuple[str, ...]) -> regex.Pattern:
     """Runs of letters of each script, as groups of its name; URLs come first, in no group."""
     runs = []
     for script in scripts:
+        letters = rf"[\p{{scx={script}}}&&[\p{{L}}\p{{N}}\p{{Po}}]]"
+        runs.append(rf"(?P<{script}>{letters}[{letters}{_EXTEND}]{{0,{MAX_RUN - 1}}}+)")
         try:
-            letters = rf"[\p{{scx={script}}}&&[\p{{L}}\p{{N}}\p{{Po}}]]"
-            regex.compile(letters, regex.VERSION1)
+            regex.compile(runs[-1], regex.VERSION1)
         except regex.error:
             raise ValueError(Errors.S640.format(script=script)) from None
-        runs.append(rf"(?P<{script}>{letters}[{letters}{_EXTEND}]{{0,{MAX_RUN - 1}}}+)")
     return regex.compile("|".join([rf"(?:{_URL})", *runs]), regex.VERSION1)

@@ -57,6 +57,8 @@ def test_limits():
         LanguageIdentifier(languages=["en", "tlh"])
     with pytest.raises(ValueError, match="S610"):
         LanguageIdentifier(min_score=2)
+    with pytest.raises(ValueError, match=r"S610.*languages"):
+        LanguageIdentifier(languages=[])
 
 
 def test_texts_go_to_the_pipeline_of_their_language():

@@ -74,6 +74,8 @@ def test_what_cannot_be_measured_is_refused():
         choose_thresholds([example(0.5, {})])
     with pytest.raises(ValueError, match="S1130"):
         score_cats_at_recall([example(0.5, SPAM)], {"other": {"90": 0.5}})
+    with pytest.raises(ValueError, match=r"S1130.*'spam'.*95"):
+        score_cats_at_recall([example(0.5, SPAM)], {"other": {"90": 0.5, "95": 0.5}, "spam": {"90": 0.5}})
 
 
 def test_scorers_from_configs():

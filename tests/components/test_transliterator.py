@@ -51,6 +51,14 @@ def test_documents_carry_their_transliteration():
     assert nlp("")._.transliteration.text == ""
 
 
+def test_a_part_of_a_document_has_no_map_of_the_whole():
+    nlp = samarkand.blank("xx")
+    nlp.add_pipe("transliterator", config={"tables": {"Arab": "ckb-kmr"}})
+    part = nlp("ئەو لە هەولێر دەژی.")[2:].as_doc(copy_user_data=True)
+    with pytest.raises(ValueError, match="S648"):
+        _ = part._.transliteration
+
+
 def test_entities_of_another_pipeline_land_on_the_text_of_the_user(reader, tmp_path):
     nlp = make_nlp(pipeline=reader)
     text = "لە هەولێـر و Erbil، هەولێر"

@@ -73,6 +73,12 @@ def test_casing_is_that_of_the_word_and_pairs_share_their_swaps(table):
     assert {copy[0].text for copy in limited([NLP.make_doc("big")] * 50)} == {"big", "large"}
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_word(table):
+    table.write_text("big\tlarge\n", encoding="utf-8-sig")
+    copies = make_neighbour_swaps(str(table))([NLP.make_doc("big")] * 50)
+    assert {copy[0].text for copy in copies} == {"big", "large"}
+
+
 def test_swapped_words_have_the_norms_of_the_tokenizer(table):
     table.write_text("شمس\tقَمَر\n", encoding="utf-8")
     copies = make_neighbour_swaps(str(table))([NLP.make_doc("شمس")] * 20)

@@ -79,13 +79,21 @@ def test_patterns_of_tokens_and_phrases(tmp_path):
         (make_keyword_labels, "a.jsonl", '{"label": 1, "keyword": "x"}', "no label"),
         (make_keyword_labels, "a.jsonl", '{"label": "x", "keyword": ["x"]}', "no keyword"),
         (make_regex_labels, "a.tsv", "x\t(\n", "no regular expression"),
-        (make_pattern_labels, "a.jsonl", '{"label": "x", "pattern": [{"LOWR": "a"}]}', "no pattern"),
+        (make_pattern_labels, "a.jsonl", '{"label": "x", "pattern": [{"LOWR": "a"}]}', "no pattern.*LOWR"),
         (make_pattern_labels, "a.jsonl", '{"label": "x", "pattern": []}', "there is no pattern"),
     ],
 )
 def test_rules_that_cannot_be_used_name_their_line(tmp_path, make, name, text, reason):
     with pytest.raises(ValueError, match=rf"S1100.*{reason}"):
         make(write(tmp_path, name, text))
+
+
+def test_an_expression_that_takes_for_ever_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("samarkand.corpora.labelling_rules.MOST_SECONDS", 0.2)
+    function = make_regex_labels(write(tmp_path, "a.tsv", "x\t^(a|aa)+$\n"))
+    assert votes_on(function, "aaa") == ["x"]
+    with pytest.raises(ValueError, match=r"S1106.*0\.2 seconds on 'aaa"):
+        function(NLP("a" * 60 + "b"))
 
 
 def test_missing_rules_and_unknown_levels(tmp_path):

@@ -120,7 +120,16 @@ def test_columns_need_their_headings(tmp_path):
 
 @pytest.mark.parametrize(
     ("line", "reason"),
-    [("{", "not JSON"), ("[]", "not a JSON object"), ('{"en": 1}', "no str under 'en'"), ("{}", "no str under 'en'")],
+    [
+        ("{", "not JSON"),
+        ("[]", "not a JSON object"),
+        ('{"en": 1}', "no str under 'en'"),
+        ("{}", "no str under 'en'"),
+        ('{"en": "a", "n": ' + "9" * 5000 + "}", "not JSON: ValueError"),
+        ("[" * 200_000, "not JSON"),
+        ('{"en": "\\ud83d"}', "half of a surrogate pair"),
+    ],
+    ids=["no JSON", "a list", "another kind", "nothing", "a long number", "deep", "half a pair"],
 )
 def test_json_rows_hold_what_they_have_to(tmp_path, line, reason):
     path = write(tmp_path / "a.jsonl", '{"en": "a"}\n' + line)

@@ -281,6 +281,11 @@ def test_what_cannot_be_trained_so_is_refused(checkpoint):
         TransferWeights(push=-0.1)
     with pytest.raises(ValueError, match="S601"):
         TransferWeights(robust=float("nan"))
+    for settings in ({"push": "much"}, {"block": -1}, {"block": 0.5}):
+        with pytest.raises(ValueError, match="S601"):
+            TransferWeights.from_settings(settings)
+    with pytest.raises(ValueError, match=r"S607.*pushh.*robust"):
+        TransferWeights.from_settings({"pushh": 1.0})
     for context in ("lstm", "cnn"):
         with pytest.raises(ValueError, match=r"S602.*attention"):
             check_encoder(_model(_encoder(context)), _docs(TEXTS), TransferWeights(pull=1.0))

@@ -213,6 +213,9 @@ def test_tables_that_cannot_be_used_are_refused():
 def test_unknown_scripts_are_refused():
     with pytest.raises(ValueError, match="S640"):
         Transliterator({"Klin": "icu:Cyrillic-Latin"})
+    # A script to the engine of expressions, but no name of a group.
+    with pytest.raises(ValueError, match="S640"):
+        Transliterator({"Old Italic": "icu:Cyrillic-Latin"})
 
 
 def test_fingerprints_tell_tables_apart_and_survive_pickles():
