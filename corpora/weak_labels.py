@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import combinations
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class WeakLabelSettings:
     use_gold: bool = False
 
     def __post_init__(self) -> None:
-        is_share = isinstance(self.min_confidence, (int, float)) and 0 <= self.min_confidence <= 1
+        is_share = isinstance(self.min_confidence, Real) and 0 <= self.min_confidence <= 1
         for name, fits, expected in (
             ("functions", isinstance(self.functions, Mapping), "a section for each function"),
             ("label_model", hasattr(self.label_model, "fit"), "a label model, such as samarkand.DawidSkene.v1"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 from spacy.tokens import Doc
@@ -45,9 +46,9 @@ class TransferWeights:
     def __post_init__(self) -> None:
         for name in ("robust", "push", "pull", "max_push"):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not value >= 0:
+            if not isinstance(value, Real) or not value >= 0:
                 raise ValueError(Errors.S601.format(name=name, value=value))
-        if self.block is not None and not (isinstance(self.block, int) and self.block >= 0):
+        if self.block is not None and not (isinstance(self.block, Integral) and self.block >= 0):
             raise ValueError(Errors.S601.format(name="block", value=self.block))
 
     @classmethod

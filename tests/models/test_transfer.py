@@ -284,6 +284,7 @@ def test_what_cannot_be_trained_so_is_refused(checkpoint):
     for settings in ({"push": "much"}, {"block": -1}, {"block": 0.5}):
         with pytest.raises(ValueError, match="S601"):
             TransferWeights.from_settings(settings)
+    assert TransferWeights(push=np.float32(0.5), block=np.int64(1)).looks_inside
     with pytest.raises(ValueError, match=r"S607.*pushh.*robust"):
         TransferWeights.from_settings({"pushh": 1.0})
     for context in ("lstm", "cnn"):
