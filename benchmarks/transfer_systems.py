@@ -111,8 +111,8 @@ def make_config(
         settings["model"].update(pair=True, hidden=64)
     schedule = config["training"]["optimizer"]["learn_rate"]
     schedule["warmup_steps"] = max(1, steps // 10)
-    # The setting concerns transformers alone.
-    config["training"]["optimizer"]["pretrained_learn_rate"] = {**schedule, "initial_rate": PRETRAINED_RATE}
+    if block["@architectures"] == TRANSFORMER:
+        config["training"]["optimizer"]["pretrained_learn_rate"] = {**schedule, "initial_rate": PRETRAINED_RATE}
     return config
 
 

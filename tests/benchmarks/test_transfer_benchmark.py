@@ -86,6 +86,9 @@ def test_configs_have_the_weights_and_their_own_encoder(kind, tmp_path):
     task = script("transfer_tasks").samples(kind, tmp_path)
     noise = {"@misc": "samarkand.CharacterNoise.v1"}
     config = systems.make_config(task, systems.encoder_block("tiny"), systems.VARIANTS["pull"], noise, steps=50)
+    assert "pretrained_learn_rate" not in config["training"]["optimizer"]
+    transformer = systems.make_config(task, systems.encoder_block("xx_sentence_sm"), {}, noise, steps=50)
+    assert transformer["training"]["optimizer"]["pretrained_learn_rate"]["initial_rate"] == systems.PRETRAINED_RATE
     pipe = systems.PIPES[kind]
     assert config["nlp"]["pipeline"] == [pipe]
     assert config["components"].keys() == {pipe}
