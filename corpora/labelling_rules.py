@@ -34,13 +34,11 @@ class TextLabels:
 
     patterns (dict[str, list[regex.Pattern]]): Expressions by label.
     norm (str): How a text is normalised before it is searched: see `normalization`.
-    seconds (Optional[float]): Most time for one expression on one text; None for no limit.
     """
 
-    def __init__(self, patterns: dict[str, list[regex.Pattern]], *, norm: str, seconds: float | None = None) -> None:
+    def __init__(self, patterns: dict[str, list[regex.Pattern]], *, norm: str) -> None:
         self.patterns = patterns
         self.norm = norm
-        self.seconds = seconds
 
     def __call__(self, doc: Doc) -> str | None:
         """Vote.
@@ -51,10 +49,7 @@ class TextLabels:
         """
         text = normalize(doc.text, self.norm)
         return _most(
-            {
-                label: sum(_count(pattern, text, self.seconds) for pattern in patterns)
-                for label, patterns in self.patterns.items()
-            }
+            {label: sum(_count(pattern, text) for pattern in patterns) for label, patterns in self.patterns.items()}
         )
 
 
@@ -141,7 +136,7 @@ def make_regex_labels(path: str, label: str | None = None, norm: str = "none") -
         except regex.error as error:
             raise ValueError(place.refuse(f"no regular expression: {error}")) from None
         patterns.setdefault(name, []).append(pattern)
-    return TextLabels(patterns, norm=norm, seconds=MOST_SECONDS)
+    return TextLabels(patterns, norm=norm)
 
 
 @registry.misc("samarkand.PatternLabels.v1")
@@ -173,12 +168,12 @@ def _most(counts: dict[str, int]) -> str | None:
     return labels[0] if best and len(labels) == 1 else None
 
 
-def _count(pattern: regex.Pattern, text: str, seconds: float | None) -> int:
+def _count(pattern: regex.Pattern, text: str) -> int:
     """Matches with something in them: an empty one would be found everywhere."""
     try:
-        return sum(match.end() > match.start() for match in pattern.finditer(text, timeout=seconds))
+        return sum(match.end() > match.start() for match in pattern.finditer(text, timeout=MOST_SECONDS))
     except TimeoutError:
-        message = Errors.S1106.format(expression=pattern.pattern[:80], seconds=seconds, text=text[:40])
+        message = Errors.S1106.format(expression=pattern.pattern[:80], seconds=MOST_SECONDS, text=text[:40])
         raise ValueError(message) from None
 
 

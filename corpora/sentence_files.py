@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import Errors, first_line
 from .files import numbered_lines
-from .strict_parsing import SURROGATE
+from .strict_parsing import SURROGATE, parse_json
 
 __all__ = ["check_folder", "check_known", "family_of", "is_asked", "json_rows", "tsv_columns", "tsv_rows"]
 
@@ -65,8 +65,8 @@ def json_rows(path: Path, **required: type) -> Iterator[tuple[int, dict[str, Any
     """
     for number, line in _lines(path):
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as err:  # numbers of thousands of digits, and what is nested as deep
+            row = parse_json(line)
+        except ValueError as err:
             reason = f"not JSON: {getattr(err, 'msg', None) or first_line(err)}"
             raise ValueError(Errors.S842.format(path=path, line=number, reason=reason)) from None
         if "\\u" in line and SURROGATE.search(json.dumps(row, ensure_ascii=False)):
